@@ -13,6 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/service"
+	"github.com/keytail/keytail/internal/usage"
 )
 
 // The bounds of Config. The daemon's settings have the same.
@@ -25,6 +26,8 @@ const (
 	// minAuditInterval keeps a mistake in the unit from becoming a load, and an audit
 	// beyond maxAuditInterval reports a problem too late.
 	minAuditInterval, maxAuditInterval = time.Second, 24 * time.Hour
+	// minUsageInterval is that between two flushes: a shorter one would change nothing.
+	minUsageInterval, maxUsageInterval = usage.DefaultInterval, 24 * time.Hour
 	// minExpiryNotice is the default AuditInterval, the resolution of the notice. Beyond
 	// maxExpiryNotice a list of keys is none of things to do.
 	minExpiryNotice, maxExpiryNotice = time.Hour, 365 * 24 * time.Hour
@@ -50,6 +53,7 @@ func (c *Config) check() error {
 			max(maxStale, minMaxStale)/changestream.MaxStaleParts),
 		optional("AuditInterval", c.AuditInterval, minAuditInterval, maxAuditInterval),
 		optional("ExpiryNotice", c.ExpiryNotice, minExpiryNotice, maxExpiryNotice),
+		optional("UsageInterval", c.UsageInterval, minUsageInterval, maxUsageInterval),
 		optional("CacheSizeMiB", c.CacheSizeMiB, minCacheSizeMiB, maxCacheSizeMiB),
 		c.checkMaxReads(),
 		c.checkInstanceName(),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keytail/keytail/internal/changestream"
@@ -42,7 +43,7 @@ const (
 type Usage string
 
 const (
-	// UsageWrite writes last_used and usage_count in batches, every 10 s and when Run
+	// UsageWrite writes last_used and usage_count in batches, in the background and when Run
 	// stops, if the credential may.
 	UsageWrite Usage = "write"
 	// UsageOff leaves both fields alone.
@@ -88,17 +89,24 @@ type Config struct {
 	MaxStale time.Duration
 	// HeartbeatInterval is the time between two heartbeats, whose round trip through
 	// the change stream proves that answers from the cache are fresh; 10 ms to a third
-	// of MaxStale. Zero: 1 s, or a third of MaxStale if that is shorter.
+	// of MaxStale. Zero: 1 s, or a third of MaxStale if that is shorter; in a fleet of
+	// more than 200 instances it grows to a fifth of MaxStale (docs/scale.md).
 	HeartbeatInterval time.Duration
+	// ReadPreference is which members serve what no request waits for: the change
+	// stream, scans, audits and refreshes. Each answer's staleness is proven whoever
+	// serves (docs/scale.md). Nil: the primary.
+	ReadPreference *readpref.ReadPref
 	// InstanceName identifies this instance in the fleet, with at most 256 bytes; it need
 	// not be unique. Empty: the host's name.
 	InstanceName string
 	// MaxReads is the maximum number of concurrent reads of keys: the client's pool
-	// size less four. A request that needs one more is Unavailable. Zero: 96.
+	// size less eight. A request that needs one more is Unavailable. Zero: 92.
 	MaxReads int
-	// CacheSizeMiB is the hard limit of the memory for cached keys, in MiB, at least
-	// 3. A MiB holds at least 1,800 keys of ordinary size (260 bytes), or twice as many
-	// with PreloadOff. Zero: 512.
+	// CacheSizeMiB is the limit of the bytes of cached keys, in MiB, at least 3. On top
+	// come their index, the slots, the decoded records of the front (at most an eighth),
+	// and where not all keys fit, those on probation (a sixteenth). A MiB holds at least
+	// 5,700 keys of ordinary size (140 bytes), or 5,600 with PreloadOff; half as many
+	// leave memory for a second copy (docs/deploy.md#memory). Zero: 512.
 	CacheSizeMiB int
 	// Preload selects whether the cache is complete. Empty: PreloadAuto.
 	Preload Preload
@@ -118,6 +126,10 @@ type Config struct {
 	RequireBinding bool
 	// Usage selects whether last_used and usage_count are written. Empty: UsageWrite.
 	Usage Usage
+	// UsageInterval is the time between two writes of last_used and usage_count of one
+	// key, 10 s to 24 h. Zero: 3 s for each instance of the fleet, from a minute to an
+	// hour.
+	UsageInterval time.Duration
 	// Logger receives the log; the attribute "logger" of its lines begins with "keytail".
 	// Nil: nothing is logged. No log line contains a key.
 	Logger *slog.Logger
@@ -150,6 +162,7 @@ func (c *Config) internal() service.Config {
 		EnsureSchema:      c.EnsureSchema,
 		MaxStale:          c.MaxStale,
 		HeartbeatInterval: c.HeartbeatInterval,
+		ReadPreference:    c.ReadPreference,
 		InstanceName:      c.InstanceName,
 		MaxReads:          int64(c.MaxReads),
 		CacheSizeMiB:      c.CacheSizeMiB,
@@ -159,6 +172,7 @@ func (c *Config) internal() service.Config {
 		KeyPrefix:         c.KeyPrefix,
 		RequireBinding:    c.RequireBinding,
 		Usage:             service.UsageMode(c.Usage),
+		UsageInterval:     c.UsageInterval,
 		Logger:            toZap(c.Logger),
 		TracerProvider:    c.TracerProvider,
 		Version:           c.Version,

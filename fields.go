@@ -15,6 +15,7 @@ var fieldNames = map[string]string{
 	"--max-stale":          "Config.MaxStale",
 	"--mongodb-uri":        "the connection string",
 	"--preload":            "Config.Preload",
+	"--read-preference":    "Config.ReadPreference",
 	"--require-binding":    "Config.RequireBinding",
 	"--state-database":     "Config.StateDatabase",
 	"--stream-scope":       "Config.StreamScope",

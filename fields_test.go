@@ -103,6 +103,7 @@ func TestErrorsNameFields(t *testing.T) {
 		"Config.InstanceName":         {Client: client, Database: "d", InstanceName: strings.Repeat("n", maxInstanceName+1)},
 		"Config.KeyPrefix":            {Client: client, Database: "d", KeyPrefix: "KT"},
 		"Config.Usage":                {Client: client, Database: "d", Usage: "no"},
+		"Config.UsageInterval":        {Client: client, Database: "d", UsageInterval: time.Second},
 		"Config.Preload":              {Client: client, Database: "d", Preload: "no"},
 	} {
 		_, err := New(t.Context(), config)
@@ -116,9 +117,9 @@ func TestErrorsNameFields(t *testing.T) {
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	_, err := New(t.Context(), Config{
 		StreamScope: "a", DefaultScopes: []string{"b c"}, MaxStale: -1, HeartbeatInterval: -1, AuditInterval: -1, ExpiryNotice: -1,
-		CacheSizeMiB: -1, MaxReads: -1, InstanceName: strings.Repeat("n", maxInstanceName+1), KeyPrefix: "-", Preload: "d", Usage: "e",
+		CacheSizeMiB: -1, MaxReads: -1, InstanceName: strings.Repeat("n", maxInstanceName+1), KeyPrefix: "-", Preload: "d", Usage: "e", UsageInterval: -1,
 	})
-	const want = 14
+	const want = 15
 	if err == nil || strings.Count(err.Error(), "Config.") != want {
 		t.Errorf("want %d fields, got:\n%v", want, err)
 	}
@@ -133,8 +134,8 @@ func TestBoundsAreThoseOfTheCore(t *testing.T) {
 	}
 	defer func() { _ = client.Disconnect(t.Context()) }()
 	for _, config := range []Config{
-		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, ExpiryNotice: minExpiryNotice, CacheSizeMiB: minCacheSizeMiB, InstanceName: strings.Repeat("n", maxInstanceName)},
-		{MaxStale: maxMaxStale, AuditInterval: maxAuditInterval, ExpiryNotice: maxExpiryNotice, HeartbeatInterval: maxMaxStale / 3, CacheSizeMiB: minCacheSizeMiB},
+		{MaxStale: minMaxStale, AuditInterval: minAuditInterval, ExpiryNotice: minExpiryNotice, UsageInterval: minUsageInterval, CacheSizeMiB: minCacheSizeMiB, InstanceName: strings.Repeat("n", maxInstanceName)},
+		{MaxStale: maxMaxStale, AuditInterval: maxAuditInterval, ExpiryNotice: maxExpiryNotice, UsageInterval: maxUsageInterval, HeartbeatInterval: maxMaxStale / 3, CacheSizeMiB: minCacheSizeMiB},
 	} {
 		config.Client, config.Database = client, "d"
 		if err := config.check(); err != nil {

@@ -64,7 +64,7 @@ var listeners = []string{
 	"github.com/prometheus/client_golang/prometheus/promhttp", module + "/client",
 	module + "/internal/adminclient", module + "/internal/cli", module + "/internal/config", module + "/internal/daemon",
 	module + "/internal/devmongo", module + "/internal/doctor", module + "/internal/extauthz", module + "/internal/keyadmin",
-	module + "/internal/managedkey", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/serverspan", module + "/internal/telemetry", module + "/internal/tokens", module + "/internal/webui", module + "/internal/websession", module + "/internal/keypages", module + "/internal/statuspage", module + "/internal/trends",
+	module + "/internal/managedkey", module + "/internal/playground", module + "/internal/propose", module + "/internal/reload", module + "/internal/rights", module + "/internal/routes", module + "/internal/seed", module + "/internal/serverspan", module + "/internal/telemetry", module + "/internal/tokens", module + "/internal/webui", module + "/internal/websession", module + "/internal/keypages", module + "/internal/statuspage", module + "/internal/trends",
 }
 
 // TestLayers checks the rules between packages that ARCHITECTURE.md explains.
@@ -128,6 +128,21 @@ func TestPurePackagesUseTheStandardLibraryOnly(t *testing.T) {
 	}
 }
 
+// TestTheCheckerSharesNoCodeWithWhatItChecks: what judges a history would share its mistakes.
+func TestTheCheckerSharesNoCodeWithWhatItChecks(t *testing.T) {
+	packages := listPackages(t)
+	for name, allowed := range map[string][]string{
+		"internal/history":      {},
+		"internal/historycheck": {"internal/history"},
+	} {
+		for _, dep := range mustFind(t, packages, name).Deps {
+			if !packages[dep].Standard && !slices.Contains(allowed, strings.TrimPrefix(dep, module+"/")) {
+				t.Errorf("%s must not depend on %s", name, dep)
+			}
+		}
+	}
+}
+
 // TestOnlyTheseImport has the packages that few others may import.
 func TestOnlyTheseImport(t *testing.T) {
 	packages := listPackages(t)
@@ -135,9 +150,11 @@ func TestOnlyTheseImport(t *testing.T) {
 		// A daemon never falls back to memory on its own.
 		"internal/devmongo":  {"internal/program", "internal/mongotest", "internal/devmongo/devmongod"},
 		"internal/telemetry": {"internal/cli"},
-		"internal/mongotest": {"bench", "internal/integration/testkit"},
-		"internal/daemon":    {"internal/cli", "bench", "internal/integration/testkit"},
-		"internal/service":   {"", "internal/coreauth", "internal/daemon", "internal/cli", "bench"},
+		// Its faults are those of devmongo, which only --dev has.
+		"internal/playground": {"internal/cli", "internal/daemon"},
+		"internal/mongotest":  {"bench", "internal/integration/testkit"},
+		"internal/daemon":     {"internal/cli", "bench", "internal/integration/testkit"},
+		"internal/service":    {"", "internal/coreauth", "internal/daemon", "internal/cli", "bench"},
 		// The rest of the module is below the public facade.
 		"": {"examples/gin-api"},
 	} {

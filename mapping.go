@@ -130,7 +130,8 @@ type Mapping struct {
 	// Metadata is the field of a document that is passed on. Optional.
 	Metadata string
 	// KeyPrefix, CreatedAt, LastUsed and UsageCount are fields that decide nothing.
-	// Optional. Updates of the last two alone are ignored.
+	// Optional. Updates of them alone invalidate no cache entry, as those of fields that
+	// are not mapped.
 	KeyPrefix  string
 	CreatedAt  string
 	LastUsed   string

@@ -18,7 +18,20 @@ type Readiness struct {
 	// IndexMissing is present while the hash has no unique index. A strict
 	// readiness check fails then, even if the state is live.
 	IndexMissing string `json:"index_missing,omitempty"`
-	Usage        *Usage `json:"usage,omitempty"`
+	// Scan is present while a scan of the collection runs that takes longer than a
+	// second.
+	Scan  *Scan  `json:"scan,omitempty"`
+	Usage *Usage `json:"usage,omitempty"`
+}
+
+// Scan reports how far a scan of the collection is.
+type Scan struct {
+	KeysRead int64 `json:"keys_read"`
+	// KeysExpected is about how many keys there are, or null.
+	KeysExpected  *int64 `json:"keys_expected"`
+	KeysPerSecond int64  `json:"keys_per_second"`
+	// LeftMS is about how long the scan will still take, or null.
+	LeftMS *int64 `json:"left_ms"`
 }
 
 // Loss is a loss of the change stream's history.

@@ -27,6 +27,7 @@ var (
 	readiness = api.Readiness{
 		State: "live", StalenessMS: point(int64(1)), LagMS: point(int64(2)), LastLoss: &api.Loss{At: api.Timestamp{Time: at}, Reason: "r"},
 		Note: "n", IndexMissing: "i", Usage: &api.Usage{PendingKeys: 1, BatchSize: 2, FailingMS: point(int64(3))},
+		Scan: &api.Scan{KeysRead: 1, KeysExpected: point(int64(2)), KeysPerSecond: 3, LeftMS: point(int64(4))},
 	}
 	details = api.StatusDetails{
 		Since: &api.Timestamp{Time: at}, OutageSince: &api.Timestamp{Time: at}, LastOutage: &api.Outage{EndedAt: api.Timestamp{Time: at}, TookMS: 2, DownMS: 1}, Effect: "e", MaxStaleMS: 1,
@@ -67,6 +68,7 @@ var (
 		"Problem":        api.Problem{Type: "about:blank", Title: "t", Status: 503, Detail: "d", Code: string(api.CodeOutcomeUnknown), KeyID: "k1"},
 		"Readiness":      readiness,
 		"Loss":           *readiness.LastLoss,
+		"Scan":           *readiness.Scan,
 		"Usage":          *readiness.Usage,
 		"Status":         api.Status{Instance: "a/1", Version: "1.0", Readiness: readiness, StatusDetails: details},
 		"StatusDetails":  details,
@@ -113,6 +115,7 @@ var (
 		"Verdict":       api.Verdict{Code: "NOT_FOUND"},
 		"Problem":       api.NewProblem(404, string(api.CodeNoSuchKey), "d"),
 		"Readiness":     api.Readiness{State: "connecting"},
+		"Scan":          api.Scan{},
 		"Usage":         api.Usage{},
 		"Status":        api.Status{Readiness: api.Readiness{State: "down"}},
 		"StateCause":    api.StateCause{What: "w"},
@@ -140,7 +143,7 @@ var (
 // JSON, and only browsers send them.
 var untyped = []string{
 	"CreateKeyRequest", "UpdateKeyRequest",
-	"SignInForm", "FindKeyForm", "NewKeyForm", "RotateKeyForm", "RevokeKeyForm",
+	"SignInForm", "FindKeyForm", "NewKeyForm", "RotateKeyForm", "RevokeKeyForm", "PlaygroundForm",
 }
 
 // TestTypesAreTheSchemas compares the fields of each type with the properties of

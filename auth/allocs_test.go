@@ -1,7 +1,6 @@
 package auth_test
 
 import (
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -9,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/internal/alloctest"
 	"github.com/keytail/keytail/internal/revocation"
 )
 
@@ -71,14 +71,7 @@ func TestMiddlewareAllocations(t *testing.T) {
 		"with CancelOnRevocation": {ginWith(auth.Authenticate(v, auth.CancelOnRevocation())), ginWith(), 12},
 	} {
 		r, w := request(), blank{http.Header{}}
-		// The minimum of several runs: under the race detector pools drop items at random.
-		count := func(h http.Handler) float64 {
-			least := math.Inf(1)
-			for range 20 {
-				least = min(least, testing.AllocsPerRun(10, func() { h.ServeHTTP(w, r) }))
-			}
-			return least
-		}
+		count := func(h http.Handler) float64 { return alloctest.PerCall(func() { h.ServeHTTP(w, r) }) }
 		if n := count(c.with) - count(c.without); n > c.most {
 			t.Errorf("%s: %v allocations, expected at most %v", name, n, c.most)
 		}

@@ -138,8 +138,7 @@ func TestRevocationCancelsAnUpload(t *testing.T) {
 		go func() {
 			response, err := s.Client().Do(r)
 			if err != nil {
-				t.Error(err)
-				statuses <- 0
+				statuses <- 0 // the test may have ended
 				return
 			}
 			response.Body.Close()

@@ -129,10 +129,7 @@ func isPreflight(r *http.Request) bool {
 
 // identityHeaders are what keytail's forward-auth sends to a service behind a proxy. A
 // service with this middleware trusts none of them, from any sender.
-var identityHeaders = []string{
-	forwardauth.HeaderKeyID, forwardauth.HeaderUserID, forwardauth.HeaderOrgID, forwardauth.HeaderProjectID,
-	forwardauth.HeaderScopes, forwardauth.HeaderResult, forwardauth.HeaderStaleness,
-}
+var identityHeaders = append(forwardauth.IdentityHeaders(), forwardauth.HeaderResult, forwardauth.HeaderStaleness)
 
 // sanitize sets the request's id, and deletes identity headers in every spelling:
 // some servers treat X_Auth_User_Id as the same header.

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
+	"sort"
 	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -40,9 +42,33 @@ func sampleRequest() *apikey.Request {
 	return &apikey.Request{Scopes: []string{"orders:read"}, OrgID: "acme"}
 }
 
+// withoutFront makes each hit one of the byte store.
+func withoutFront(c *keycache.Config) { c.FrontEntries = -1 }
+
+// drawZipf returns keys as they are requested: the k-th most frequent with a frequency proportional
+// to 1/k (Zipf's law with the exponent 1).
+func drawZipf(keys []string, draws int) []string {
+	sums := make([]float64, len(keys))
+	for i := range keys {
+		sums[i] = 1 / float64(i+1)
+		if i > 0 {
+			sums[i] += sums[i-1]
+		}
+	}
+	all := make([]string, draws)
+	for i := range all {
+		all[i] = keys[sort.SearchFloat64s(sums, mathrand.Float64()*sums[len(sums)-1])]
+	}
+	return all
+}
+
 // newFreshCache returns an empty cache whose entries stay valid for an hour.
-func newFreshCache(sizeMiB int) (*keycache.Cache, error) {
-	cache, err := keycache.New(keycache.Config{SizeMiB: sizeMiB, MaxStale: time.Hour})
+func newFreshCache(sizeMiB int, change ...func(*keycache.Config)) (*keycache.Cache, error) {
+	config := keycache.Config{SizeMiB: sizeMiB, MaxStale: time.Hour, Complete: true}
+	for _, f := range change {
+		f(&config)
+	}
+	cache, err := keycache.New(config)
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +79,8 @@ func newFreshCache(sizeMiB int) (*keycache.Cache, error) {
 
 // newCachedValidator returns a validator with all keys in its cache and without a
 // database, so that a benchmark measures cache hits alone.
-func newCachedValidator(keys []string, sizeMiB int) (*validator.Validator, error) {
-	cache, err := newFreshCache(sizeMiB)
+func newCachedValidator(keys []string, sizeMiB int, change ...func(*keycache.Config)) (*validator.Validator, error) {
+	cache, err := newFreshCache(sizeMiB, change...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,208 +2,129 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"math"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-	mongooptions "go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
-
-	"github.com/keytail/keytail/auth"
+	"github.com/keytail/keytail/bench/fleetsim"
+	"github.com/keytail/keytail/internal/changestream"
+	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/usage"
 )
 
 var fleetRow = row{
 	name:         "fleet",
-	title:        "several instances on one server",
-	measures:     "1, 3 and 10 instances on one server, with 2,000 writes per second to another collection of the same database",
-	comparedWith: "1 instance",
-	goals:        "at most 1.5 times the revocation delay, and at least 0.9 times the calls of Validate per second; the server's CPU is reported without a goal",
+	title:        "a fleet of up to a thousand instances, simulated",
+	measures:     "1 to 1,000 virtual instances in virtual time, with the product's own intervals; and 1, 10 and 30 real instances in this process on devmongo, to check the simulation against",
+	comparedWith: "the simulation with the measured ones",
+	goals:        "heartbeats and writes of uses within a quarter of the simulation; the recovery is reported without a goal, because all instances share two cores",
 	run:          measureFleet,
-	server:       true,
 }
 
-// otherWrites is the number of writes per second to another collection, as the rest of
-// an application makes them.
-const otherWrites = 2000
+// What is simulated. simulatedActive is how many keys each instance answers for all the time.
+var (
+	simulatedSizes = []int{1, 10, 100, 1000}
+	simulatedKeys  = []float64{1e4, 1e5, 1e6, 1e7, 1e8}
+)
+
+const (
+	simulatedActive = 1000
+	// simulatedMembers is the replica set of the connection counts.
+	simulatedMembers = 3
+	// monitorsPerMember are the driver's connections to watch each member: one for its state and one for
+	// the round-trip time.
+	monitorsPerMember = 2
+	// atRest is how many connections an instance uses at a time when nothing is read: those of the
+	// stream, and of a heartbeat, a flush or the list, one after the other.
+	atRest = 2
+)
+
+// mongodCosts are the costs of the figures for a real deployment, from the preload row on a mongod
+// 4.4 (issue 18: 0.75 s for a bare cursor over a million keys, 6.95 s for a preload) and from the
+// heap that a key takes with all that belongs to it (docs/deploy.md, Memory).
+var mongodCosts = fleetsim.Costs{DocumentBytes: 300, MemberRate: 1e6 / 0.75, InstanceRate: 1e6 / 6.95, BytesPerKey: 236}
+
+// oplogEntry is what an oplog entry has beside the changed fields and the _id: the times, the namespace,
+// the collection's UUID, and the session of a retryable write. An estimate from the format of MongoDB 6.
+const oplogEntry = 300
 
 func measureFleet(ctx context.Context, e *env, r *result) error {
-	sizes := []int{1, 3, 10}
-	n := e.size(200, 3)
-	c, err := e.newCollection(ctx, n*len(sizes)+100)
+	bytes, err := measureRealFleets(ctx, e, r)
 	if err != nil {
 		return err
 	}
-	defer c.drop()
-	t := table{Title: "Milliseconds from the acknowledgement of a revocation to the first refusal, over all instances", Head: []string{"instances", "p50", "p99", "worst", "other writes per second", "server CPU, in cores", "Validate calls per second on one instance"}}
-	var first fleetFigures
-	for turn, size := range sizes {
-		got, err := measureInstances(ctx, e, c, size, turn*n, n)
-		if err != nil {
-			return err
-		}
-		if turn == 0 {
-			first = got
-		} else {
-			r.goal(goal{Name: fmt.Sprintf("%d instances: p50 delay, relative to one instance", size), Got: quantile(got.delays, 0.5) / max(quantile(first.delays, 0.5), 0.01), Sign: "<=", Want: 1.5, Rounds: 1})
-			r.goal(goal{Name: fmt.Sprintf("%d instances: p99 delay, relative to one instance", size), Got: quantile(got.delays, 0.99) / max(quantile(first.delays, 0.99), 0.01), Sign: "<=", Want: 1.5, Rounds: 1})
-			r.goal(goal{Name: fmt.Sprintf("%d instances: Validate calls per second, relative to one instance", size), Got: got.rate / first.rate, Sign: ">=", Want: 0.9, Rounds: 1})
-		}
-		cells := delayCells(fmt.Sprint(size), got.delays)
-		t.Rows = append(t.Rows, []string{cells[0], cells[1], cells[3], cells[4], fmt.Sprintf("%.0f", got.writes), got.cpu, fmt.Sprintf("%.0f", got.rate)})
-	}
-	r.table(t)
-	r.note("Each instance opens its own change stream, so the server processes each write once for each instance. secantusd-py does all of this on one core. When that core is busy, all clients wait and the writers do not reach their rate.")
-	r.note("All instances, the writers and the server share the cores of this machine, so ten instances are slower here than on ten machines.")
+	simulateSteady(e, r, bytes)
+	simulateRecovery(r)
+	r.note(fmt.Sprintf("Simulated with max_stale %v, %d keys that every instance answers for all the time, and a set of %d members. The oplog has the measured size of keytail's updates and %d bytes an entry for what MongoDB adds. The peak is that of a fleet whose instances all start within a second.",
+		keycache.DefaultMaxStale, simulatedActive, simulatedMembers, oplogEntry))
+	r.note(fmt.Sprintf("Scans: a member sends %.2g documents a second to all instances together, an instance stores %.2g, on a mongod (rows preload and cold), and a key takes %.0f bytes of an instance's heap; the process needs more (deploy.md).",
+		mongodCosts.MemberRate, mongodCosts.InstanceRate, mongodCosts.BytesPerKey))
 	return nil
 }
 
-type fleetFigures struct {
-	delays []float64
-	writes float64
-	cpu    string
-	rate   float64
+// simulateSteady adds what a fleet writes and reads all the time.
+func simulateSteady(e *env, r *result, bytes updateBytes) {
+	const lasts = 3 * time.Hour
+	t := table{
+		Title: "The steady state, all instances together, per second",
+		Head: []string{
+			"instances", "heartbeat of each instance", "heartbeats", "writes of uses", "the most in a second after a start", "oplog, KB", "reads of the list", "documents of the list",
+			"keytail's entries that streams pass over", "streams (open cursors)", "connections at rest", "connections at most",
+		},
+	}
+	beats, uses, was := series{Name: "heartbeats"}, series{Name: "writes of uses"}, series{Name: "both, without growing intervals"}
+	for _, n := range simulatedSizes {
+		e.progress("%d virtual instances", n)
+		got := fleetsim.Steady(fleetsim.Fleet{Instances: n, ActiveKeys: simulatedActive, MaxStale: keycache.DefaultMaxStale}, lasts)
+		oplog := got.Heartbeats*(bytes.heartbeat+oplogEntry) + got.UsageWrites*(bytes.use+oplogEntry)
+		t.Rows = append(t.Rows, []string{
+			fmt.Sprint(n), changestream.HeartbeatInterval(n, keycache.DefaultMaxStale).String(),
+			number(got.Heartbeats), number(got.UsageWrites), number(got.UsagePeak), number(oplog / 1000), number(got.ListReads), number(got.ListDocuments),
+			number(got.Passed), fmt.Sprint(n), fmt.Sprint(n * (atRest + simulatedMembers*monitorsPerMember)), fmt.Sprint(n * (mongoclient.DefaultPoolSize + simulatedMembers*monitorsPerMember)),
+		})
+		x := float64(n)
+		beats.X, beats.Y = append(beats.X, x), append(beats.Y, got.Heartbeats)
+		uses.X, uses.Y = append(uses.X, x), append(uses.Y, got.UsageWrites)
+		was.X, was.Y = append(was.X, x), append(was.Y, x*(1+simulatedActive/usage.DefaultInterval.Seconds()))
+	}
+	r.table(t)
+	r.plot(chart{Name: "writes", Title: "Writes of a whole fleet", X: "instances", Y: "writes per second", LogX: true, LogY: true, LegendLeft: true, Series: []series{was, uses, beats}})
 }
 
-// measureInstances starts the given number of instances and measures them.
-func measureInstances(ctx context.Context, e *env, c *collection, size, firstKey, n int) (fleetFigures, error) {
-	var all []*instance
-	defer func() {
-		for _, i := range all {
-			i.stop()
+// simulateRecovery adds what scans cost, by the number of keys.
+func simulateRecovery(r *result) {
+	t := table{
+		Title: "Memory, audits, and the time from a loss that all instances have at the same moment until all are complete again",
+		Head:  []string{"keys", "instances", "GiB of heap of each", "documents a second that audits read", "share of the time in an audit", "one member serves: all complete", "scans at once", "two secondaries serve: all complete"},
+	}
+	plot := chart{Name: "recovery", Title: "Until all instances are complete after a loss, one member serves", X: "keys", Y: "seconds", LogX: true, LogY: true, LegendLeft: true}
+	lines := make([]series, len(simulatedSizes))
+	for _, keys := range simulatedKeys {
+		for i, n := range simulatedSizes {
+			one, two := fleetsim.Recover(n, 1, keys, mongodCosts), fleetsim.Recover(n, 2, keys, mongodCosts)
+			share, documents := fleetsim.Audits(n, keys, mongodCosts)
+			t.Rows = append(t.Rows, []string{
+				fmt.Sprintf("10^%.0f", math.Log10(keys)), fmt.Sprint(n), number(keys * mongodCosts.BytesPerKey / (1 << 30)), number(documents), fmt.Sprintf("%.2g %%", 100*share),
+				brief(one.Last), fmt.Sprint(one.AtOnce), brief(two.Last),
+			})
+			lines[i].Name = fmt.Sprintf("instances: %d", n)
+			lines[i].X, lines[i].Y = append(lines[i].X, keys), append(lines[i].Y, one.Last.Seconds())
 		}
-	}()
-	for range size {
-		i, err := e.start(ctx, c)
-		if err != nil {
-			return fleetFigures{}, err
-		}
-		all = append(all, i)
 	}
-	var figures fleetFigures
-	written, stop, err := writeOtherCollection(ctx, e, c)
-	if err != nil {
-		return fleetFigures{}, err
+	r.table(t)
+	for i := len(lines) - 1; i >= 0; i-- {
+		plot.Series = append(plot.Series, lines[i])
 	}
-	defer stop()
-	began, cpu, before := time.Now(), e.serverCPU(), written.Load()
-	for k := firstKey; k < firstKey+n; k++ {
-		delays, err := revokeEverywhere(ctx, c, all, k)
-		if err != nil {
-			return fleetFigures{}, err
-		}
-		figures.delays = append(figures.delays, delays...)
-	}
-	took := time.Since(began).Seconds()
-	figures.writes = float64(written.Load()-before) / took
-	figures.cpu = "unknown"
-	if now := e.serverCPU(); cpu > 0 && now > 0 {
-		figures.cpu = fmt.Sprintf("%.2f", (now-cpu).Seconds()/took)
-	}
-	slices.Sort(figures.delays)
-	request := auth.Request{OrgID: "acme"}
-	known := c.keys[c.size-100:]
-	each, err := timePerCall(known, 1, e.duration(2*time.Second), func(key string) bool {
-		v, _ := all[0].Validate(ctx, key, request)
-		return v.Valid()
-	})
-	figures.rate = 1e9 / each
-	e.progress("%d instances: p50 %.2f ms, %.0f other writes per second", size, quantile(figures.delays, 0.5), figures.writes)
-	return figures, err
+	r.plot(plot)
 }
 
-// revokeEverywhere revokes a key and waits until every instance refuses it. The requests
-// have a pause, because those to ten instances would use the whole machine.
-func revokeEverywhere(ctx context.Context, c *collection, all []*instance, k int) ([]float64, error) {
-	request := auth.Request{OrgID: "acme"}
-	refused := make([]time.Time, len(all))
-	var group sync.WaitGroup
-	for n, i := range all {
-		group.Go(func() { refused[n] = firstRefusal(ctx, i, c.keys[k], request, 100*time.Microsecond).received })
-	}
-	_, err := c.UpdateByID(ctx, sampleRecord(k).KeyID, bson.D{{Key: "$set", Value: bson.D{{Key: "is_active", Value: false}}}})
-	acknowledged := time.Now()
-	if err != nil {
-		return nil, err
-	}
-	group.Wait()
-	var delays []float64
-	for _, at := range refused {
-		if at.IsZero() {
-			return nil, errors.New("a revoked key is still valid after one minute")
+// brief is a duration for a table.
+func brief(d time.Duration) string {
+	for _, unit := range []time.Duration{time.Minute, time.Second, 10 * time.Millisecond} {
+		if d >= 10*unit {
+			return d.Round(unit).String()
 		}
-		delays = append(delays, milliseconds(at.Sub(acknowledged)))
 	}
-	return delays, nil
-}
-
-// writeOtherCollection updates otherWrites documents of another collection per second.
-// It updates a hundred with one command, because single updates would be too many for some
-// servers.
-func writeOtherCollection(ctx context.Context, e *env, c *collection) (written *atomic.Int64, stop func(), err error) {
-	const atOnce = 100
-	client, err := e.connect()
-	if err != nil {
-		return nil, nil, err
-	}
-	other := client.Database(c.Database().Name()).Collection("orders", mongooptions.Collection().SetWriteConcern(writeconcern.W1()))
-	var orders []any
-	for i := range atOnce {
-		orders = append(orders, bson.D{{Key: "_id", Value: i}, {Key: "n", Value: 0}})
-	}
-	err = other.Drop(ctx)
-	if err == nil {
-		_, err = other.InsertMany(ctx, orders)
-	}
-	if err != nil {
-		disconnect(client)
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	written = &atomic.Int64{}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ticker := time.NewTicker(atOnce * time.Second / otherWrites)
-		defer ticker.Stop()
-		for ctx.Err() == nil {
-			<-ticker.C
-			got, err := other.UpdateMany(ctx, bson.D{}, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}})
-			if err == nil {
-				written.Add(got.ModifiedCount)
-			}
-		}
-	}()
-	return written, func() { cancel(); <-done; disconnect(client) }, nil
-}
-
-// serverCPU returns the CPU time that the server of this row has used, or zero if it is
-// unknown.
-func (e *env) serverCPU() time.Duration {
-	if e.server == nil {
-		return 0
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.server.Pid()))
-	if err != nil {
-		return 0
-	}
-	// proc(5): utime and stime are fields 14 and 15, in ticks of 10 ms. The text after the
-	// name in brackets starts with field 3.
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return d.Round(time.Millisecond).String()
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
@@ -16,17 +18,50 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// listen serves a handler on a free port until stop is called.
+// headerTimeout is how long a server waits for the headers of a request.
+const headerTimeout = 10 * time.Second
+
+// listen serves a handler on a free port of loopback until stop is called.
 func listen(ctx context.Context, handler http.Handler) (address string, stop func(), err error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	return serveOn(ctx, handler, "tcp", "127.0.0.1:0")
+}
+
+// listenUnix is listen on a Unix socket. The address is its path.
+func listenUnix(ctx context.Context, handler http.Handler) (path string, stop func(), err error) {
+	// The path of a socket has at most about a hundred bytes.
+	directory, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return "", nil, err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	remove := func() { _ = os.RemoveAll(directory) }
+	address, closeServer, err := serveOn(ctx, handler, "unix", filepath.Join(directory, "s"))
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	return address, func() { closeServer(); remove() }, nil
+}
+
+func serveOn(ctx context.Context, handler http.Handler, network, address string) (string, func(), error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, network, address)
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	return listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
+}
+
+// dial connects to an address of listen or listenUnix.
+func dial(ctx context.Context, address string) (net.Conn, error) {
+	network := "tcp"
+	if filepath.IsAbs(address) {
+		network = "unix"
+	}
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, network, address)
 }
 
 // load is the result of sending requests over several connections.
@@ -63,8 +98,46 @@ type generator struct {
 	pace time.Duration
 }
 
+// newGenerator returns a generator that sends a request for each key in turn.
+func newGenerator(address string, newRequest func(address, key string) (*http.Request, error), keys []string, connections int) (*generator, error) {
+	g := &generator{address: address, connections: connections, status: http.StatusOK}
+	for _, key := range keys {
+		r, err := newRequest("keytail.example", key)
+		if err != nil {
+			return nil, err
+		}
+		text, err := raw(r)
+		if err != nil {
+			return nil, err
+		}
+		g.requests = append(g.requests, text)
+	}
+	return g, nil
+}
+
+// serveAuth serves forward-auth, and returns a generator that sends requests to it.
+func serveAuth(ctx context.Context, handler http.Handler, keys []string, connections int) (*generator, func(), error) {
+	address, stop, err := listen(ctx, handler)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := newGenerator(address, authRequest, keys, connections)
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return g, stop, nil
+}
+
 // run sends requests for the duration.
 func (g *generator) run(ctx context.Context, duration time.Duration) (*load, error) {
+	return measureLoad(ctx, g.connections, duration, g.connection)
+}
+
+// measureLoad runs so many senders at a time until the duration has passed. send sends the requests of
+// one of them, by its number, until a time, and returns their latencies. It sends at least one, also when
+// a busy machine lets it begin after that time: without any there is no rate that others can be compared with.
+func measureLoad(ctx context.Context, senders int, duration time.Duration, send func(ctx context.Context, sender int, until time.Time) (*hdrhistogram.Histogram, error)) (*load, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	runtime.GC()
@@ -72,9 +145,9 @@ func (g *generator) run(ctx context.Context, duration time.Duration) (*load, err
 	all := &load{latency: newLatency()}
 	began, before := time.Now(), cpuTime()
 	var group sync.WaitGroup
-	for c := range g.connections {
+	for sender := range senders {
 		group.Go(func() {
-			latency, err := g.connection(ctx, c, began.Add(duration))
+			latency, err := send(ctx, sender, began.Add(duration))
 			if err != nil {
 				cancel(err)
 				return
@@ -94,8 +167,7 @@ func (g *generator) run(ctx context.Context, duration time.Duration) (*load, err
 }
 
 func (g *generator) connection(ctx context.Context, first int, until time.Time) (*hdrhistogram.Histogram, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", g.address)
+	conn, err := dial(ctx, g.address)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +177,9 @@ func (g *generator) connection(ctx context.Context, first int, until time.Time) 
 	}
 	responses := bufio.NewReaderSize(conn, 16<<10)
 	latency := newLatency()
-	at := first * len(g.requests) / g.connections
-	for began := time.Now(); began.Before(until) && ctx.Err() == nil; {
+	begin := first * len(g.requests) / g.connections
+	at := begin
+	for began := time.Now(); at == begin || (began.Before(until) && ctx.Err() == nil); {
 		next := began.Add(g.pace)
 		if _, err := conn.Write(g.requests[at%len(g.requests)]); err != nil {
 			return nil, err

@@ -19,7 +19,8 @@ import (
 type options struct {
 	Quick bool   `help:"Use tiny sizes, to check that each row still runs. Results are not saved."`
 	URI   string `help:"Connection string of the MongoDB replica set to measure with. Empty: start secantusd-py."`
-	Docs  string `default:"../docs" help:"The directory of performance.md and of the results (bench/*.json)."`
+	Peers string `placeholder:"DIR" help:"The directory of the programs that the row peers builds once. Empty: keytail-bench in the user's cache directory."`
+	Docs  string `default:"../docs" help:"The directory of BENCHMARKS.md and of the results (bench/*.json)."`
 }
 
 type command struct {
@@ -29,9 +30,15 @@ type command struct {
 
 	Soak soakCommand `cmd:"" help:"Run a daemon at load with faults, and check that its memory, goroutines and descriptors stay flat (docs/soak.md)."`
 
+	Delays delaysCommand `cmd:"" help:"Measure how soon revoked keys are refused while one thing at a time fails, and write docs/delays.md."`
+
+	Bulk bulkCommand `cmd:"" help:"Change all keys with one command, and print how many need a read afterwards, with and without scans that follow dropped refreshes."`
+
 	Attacks attacksCommand `cmd:"" help:"Attack daemons from outside, and print what came of it."`
 
-	Report reportCommand `cmd:"" help:"Write performance.md from the saved results; measure rows without a result."`
+	Report reportCommand `cmd:"" help:"Write BENCHMARKS.md and delays.md from the saved results, without measuring."`
+
+	Serve serveCommand `cmd:"" hidden:"" help:"Serve a handler that the row peers measures in a process of its own."`
 }
 
 func main() {
@@ -85,6 +92,9 @@ func (c *runCommand) Run(ctx context.Context, o *options) error {
 
 // measure runs one row and saves its result.
 func measure(ctx context.Context, r row, o *options) (*result, error) {
+	if err := r.canRun(o); err != nil {
+		return nil, err
+	}
 	e, err := newEnv(o, r.name)
 	if err != nil {
 		return nil, err
@@ -92,7 +102,7 @@ func measure(ctx context.Context, r row, o *options) (*result, error) {
 	defer e.close()
 	began := time.Now()
 	e.progress("started")
-	got := &result{Row: r.name, At: began.UTC().Truncate(time.Second), Machine: machine(ctx)}
+	got := &result{Row: r.name, Said: r.description(), At: began.UTC().Truncate(time.Second), Machine: machine(ctx)}
 	if err := r.run(ctx, e, got); err != nil {
 		return nil, err
 	}
@@ -108,7 +118,8 @@ func measure(ctx context.Context, r row, o *options) (*result, error) {
 }
 
 type reportCommand struct {
-	Fresh bool `help:"Measure every row again."`
+	Missing bool `help:"Measure the rows without a saved result first."`
+	Fresh   bool `help:"Measure every row again first."`
 }
 
 // Run writes the report.
@@ -116,16 +127,19 @@ func (c *reportCommand) Run(ctx context.Context, o *options) error {
 	if o.Quick {
 		return errors.New("--quick measures with tiny sizes and cannot be used for a report: omit --quick")
 	}
-	var all []*result
+	saved := filepath.Join(o.Docs, "bench")
 	for _, r := range rows {
-		got, err := loadResult(filepath.Join(o.Docs, "bench"), r.name)
-		if c.Fresh || errors.Is(err, os.ErrNotExist) {
-			got, err = measure(ctx, r, o)
+		_, err := os.Stat(resultFile(saved, r.name))
+		if (!c.Fresh && (!c.Missing || err == nil)) || r.canRun(o) != nil {
+			continue
 		}
-		if err != nil {
+		if _, err := measure(ctx, r, o); err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
-		all = append(all, got)
 	}
-	return report(o.Docs, all)
+	all, err := loadResults(saved)
+	if err != nil {
+		return err
+	}
+	return errors.Join(report(o.Docs, all), writeDelaysPage(o.Docs))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -70,4 +71,9 @@ func (r ratios) goal(name, sign string, want float64) goal {
 func (r ratios) text() string {
 	g := r.goal("", "", 0)
 	return g.measured()
+}
+
+// span returns the median with its range, without the number of rounds.
+func (r ratios) span() string {
+	return fmt.Sprintf("%s (%s to %s)", number(median(r)), number(slices.Min(r)), number(slices.Max(r)))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/pprof/profile"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/forwardauth"
 )
 
 var profileRow = row{
@@ -44,12 +45,13 @@ var garbageCollection = stage{name: "garbage collection, in the background", fun
 var hitStages = []stage{
 	{name: "parse the key: prefix, length, alphabet, checksum", functions: []string{"apikey.Hasher.Parse", "apikey.check", "apikey.isPrintableASCII", "apikey.hasOwnFormat", "apikey.isChecksumValid", "hash/crc32."}},
 	{name: "SHA-256 of the key", functions: []string{"sha256.", "apikey.HashOf"}},
+	{name: "the front: lookup of the decoded record", functions: []string{"keycache.(*front)", "keycache.frontTag"}},
 	{name: "bigcache: lock of the shard, lookup, copy of the value", functions: []string{"bigcache.", "keycache.(*byteStore)", "keycache.storeKey", "keycache.identity"}},
 	{name: "staleness: the clock, and the comparison with max_stale", functions: []string{"keycache.(*Cache).AnswerAsOf", "keycache.(*Cache).answer", "time."}},
-	{name: "check that the entry is valid: hash, epoch, stamps, generation", functions: []string{"keycache.(*Cache)", "keycache.(*completeness)", "keycache.decodeEntry", "keycache.(*slots)", "keycache.isOdd"}},
+	{name: "check that the entry is valid: hash, epoch, stamps, generation", functions: []string{"keycache.(*Cache)", "keycache.(*generation)", "keycache.(*completeness)", "keycache.(*endedSet)", "keycache.(*entry)", "keycache.(*slots)", "keycache.table", "keycache.isOdd"}},
 	{name: "decode the record", functions: []string{"keycache.decodeFound", "keycache.(*decoder)"}},
 	{name: "decide: expiry, organisation and project, scopes", functions: []string{"apikey.Decide", "apikey.isBindingMet", "apikey.isAddressAllowed", "apikey.holdsAll", "apikey.Holds", "validator.(*Validator).decide"}},
-	{name: "metrics", functions: []string{"validator.(*metrics)", "prometheus."}},
+	{name: "metrics", functions: []string{"validator.(*metrics)", "instrument.(*Striped)", "prometheus."}},
 	{name: "the rest of the validator", functions: []string{"validator.(*Validator)"}},
 	garbageCollection,
 }
@@ -64,7 +66,7 @@ var authStages = []stage{
 	{name: "Gin: context and route", functions: []string{"gin."}},
 	{name: "read the forward-auth request: query, key, address of the client", functions: []string{"forwardauth.(*Authority).By", "forwardauth.(*questionCache)", "forwardauth.parseQuery", "forwardauth.parseRequirements", "forwardauth.FindKey", "forwardauth.allKeys", "forwardauth.KeySource", "forwardauth.BearerToken", "forwardauth.ClientIP", "forwardauth.peerAddress"}, inclusive: true},
 	{name: "the cache hit: validator.Validate", functions: []string{"validator.(*Validator).Validate"}, inclusive: true},
-	{name: "the nine headers of the response: their values, and net/http's map", functions: []string{"forwardauth.(*values)", "forwardauth.SetUnavailable", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, inclusive: true},
+	{name: "the headers of the response: their values, and net/http's map", functions: []string{"forwardauth.(*values)", "forwardauth.(*Authority).setIdentity", "forwardauth.SetUnavailable", "forwardauth.stalenessText", "forwardauth.joinScopes", "forwardauth.escape", "routes.newEngine.commonHeaders", "forwardauth.RequestID"}, inclusive: true},
 	{name: "the rest of keytail's handlers", functions: []string{"routes.", "forwardauth."}},
 	{name: "Go's scheduler: goroutines that wait for their sockets", functions: []string{"runtime.schedule", "runtime.park_m", "runtime.mcall", "runtime.findRunnable", "runtime.netpoll", "runtime.goready", "runtime.mstart"}, inclusive: true},
 	garbageCollection,
@@ -114,12 +116,11 @@ func profileHits(_ context.Context, e *env, keys []string) (int64, error) {
 
 // profileAuth sends forward-auth requests and returns their number.
 func profileAuth(ctx context.Context, e *env, keys []string) (int64, error) {
-	public, err := newPublicHandler(keys, nil)
+	public, err := newPublicHandler(keys, forwardauth.Config{})
 	if err != nil {
 		return 0, err
 	}
-	a := handlerComparison{newRequest: authRequest}
-	g, stop, err := a.serve(ctx, public, keys, 16)
+	g, stop, err := serveAuth(ctx, public, keys, 16)
 	if err != nil {
 		return 0, err
 	}

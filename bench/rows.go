@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -18,10 +19,52 @@ type row struct {
 	// history reports whether the row builds older versions. It then needs a clone with
 	// its history, and takes minutes.
 	history bool
+	// manual reports whether the row needs programs that take minutes to build. Tests do
+	// not run it.
+	manual bool
+	// needsURI is why the row says something only about a real server. Empty: it does not. Tests run
+	// the row nevertheless.
+	needsURI string
+}
+
+// canRun fails if the options lack what the row needs.
+func (r *row) canRun(o *options) error {
+	if r.needsURI != "" && o.URI == "" && !o.Quick {
+		return errors.New("set --uri to a real replica set: " + r.needsURI)
+	}
+	return nil
+}
+
+// description says in words what a row is. It is saved with each result, so that the report
+// can say which results are older than the row that they belong to.
+type description struct{ Measures, ComparedWith, Goals string }
+
+func (r *row) description() description {
+	return description{Measures: r.measures, ComparedWith: r.comparedWith, Goals: r.goals}
 }
 
 // rows are all rows, in the order of the report.
-var rows = []row{hitRow, authRow, verifyRow, workloadRow, delayRow, faultsRow, eventsRow, preloadRow, unknownKeysRow, coldRow, fleetRow, proxiesRow, profileRow, optimisationsRow}
+var rows = []row{
+	hitRow,
+	authRow,
+	checkRow,
+	verifyRow,
+	workloadRow,
+	peersRow,
+	delayRow,
+	otherCachesRow,
+	eventsRow,
+	preloadRow,
+	scanRow,
+	unknownKeysRow,
+	coldRow,
+	listsRow,
+	instancesRow,
+	fleetRow,
+	proxiesRow,
+	profileRow,
+	optimisationsRow,
+}
 
 // choose returns the rows with these names.
 func choose(names []string) ([]row, error) {

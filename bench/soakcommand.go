@@ -73,7 +73,7 @@ func (e *env) keepLog() error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp("", "keytail-soak-*.log")
+	file, err := os.CreateTemp("", "keytail-bench-*.log")
 	if err != nil {
 		return err
 	}
@@ -87,13 +87,8 @@ func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary := c.Binary
-	if binary == "" {
-		if binary, err = child.Build(ctx, repository, e.dir); err != nil {
-			return nil, err
-		}
-	}
-	if binary, err = filepath.Abs(binary); err != nil {
+	binary, err := daemonBinary(ctx, e, c.Binary)
+	if err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(e.daemonDir(), 0o700); err != nil {
@@ -108,6 +103,14 @@ func (c *soakCommand) run(ctx context.Context, e *env) (*soak.Outcome, error) {
 		defer fmt.Fprintln(os.Stderr)
 	}
 	return soak.Run(ctx, config)
+}
+
+// daemonBinary returns the absolute path of a binary, which it builds if none is named.
+func daemonBinary(ctx context.Context, e *env, named string) (string, error) {
+	if named == "" {
+		return child.Build(ctx, repository, e.dir)
+	}
+	return filepath.Abs(named)
 }
 
 // progressWidth is that of a narrow terminal: a longer line would not be overwritten.

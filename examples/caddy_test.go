@@ -4,6 +4,8 @@ package examples_test
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keytail/keytail/internal/proxytest"
@@ -23,6 +25,44 @@ func caddyCurrent() proxy {
 	p := caddy()
 	p.name, p.program = "caddy-current", proxytest.CaddyCurrent
 	return p
+}
+
+// TestCaddyOverwrites checks that no copy of a client passes as keytail's header, also if
+// keytail's has no value, without the line that deletes them.
+func TestCaddyOverwrites(t *testing.T) {
+	var forged []field
+	for _, name := range identity {
+		forged = append(forged, field{name, "forged"}, field{strings.ToLower(name), "forged"})
+	}
+	for _, p := range []proxy{caddy(), caddyCurrent()} {
+		t.Run(p.name, func(t *testing.T) {
+			s := newStage(t, p, remove(t, "request_header -X-Auth*"), remove(t, "request_header @plain -Connection"))
+			s.seen = &table{}
+			for name, header := range map[string][]field{
+				"nothing is forged":                     nil,
+				"forged and not deleted":                forged,
+				"forged, and X-Forwarded-Uri is hidden": append(slices.Clone(forged), field{"Connection", "close, X-Forwarded-Uri"}),
+			} {
+				s.try(t, testCase{
+					name: name, request: request{target: "/orders/1", header: append(slices.Clone(header), bearer(s.keys["valid"]))}, want: allowed(),
+					check: wantIdentity(validID, "user_00", "", "", "orders:read orders:write"),
+				})
+			}
+		})
+	}
+}
+
+// TestCaddyInventsValues shows why keytail sends empty headers to a proxy that sends
+// X-Forwarded-Uri: Caddy 2.6 passes the name of its own placeholder for a header that an
+// answer does not have.
+func TestCaddyInventsValues(t *testing.T) {
+	runMutations(t, caddy(), []mutation{{
+		name: "X-Forwarded-Uri is not sent", edit: replace(t, "uri /v1/auth/policy/{args.0}", "uri /v1/auth/policy/{args.0}\n\t\theader_up -X-Forwarded-Uri"),
+		request: requestOrders("valid"),
+		detected: func(_ *reply, got *received) bool {
+			return got != nil && strings.Contains(strings.Join(got.values("X-Auth-Org-Id"), ""), "http.reverse_proxy.header.")
+		},
+	}})
 }
 
 // TestCaddyMistakes removes lines from the Caddyfile and shows what each prevents.

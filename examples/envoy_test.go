@@ -160,22 +160,41 @@ func over(name string, http2 bool) string {
 }
 
 // TestEnvoyOverwrites checks that keytail's header replaces all copies that a client
-// sends, also with an empty value, without the lines that delete them.
+// sends, and that a header without a value removes them, without the lines that delete
+// them, whichever headers keytail sends. Over gRPC the result and the staleness, which no
+// API gets, are removed, too.
 func TestEnvoyOverwrites(t *testing.T) {
-	var forged []field
-	for _, name := range identity {
-		forged = append(forged, field{name, "forged"}, field{strings.ToLower(name), "forged"}, field{strings.ToUpper(name), "forged"})
+	copies := func(names ...string) (forged []field) {
+		for _, name := range names {
+			forged = append(forged, field{name, "forged"}, field{strings.ToLower(name), "forged"}, field{strings.ToUpper(name), "forged"})
+		}
+		return forged
 	}
-	for _, p := range []proxy{envoyHTTP(), envoyGRPC()} {
-		t.Run(p.name, func(t *testing.T) {
-			s := newEnvoy(t, p, replace(t, envoyDeletes, "never"))
-			for _, http2 := range []bool{false, true} {
-				s.try(t, testCase{
-					name: "forged and not deleted", request: request{target: "/orders/1", http2: http2, header: append(slices.Clone(forged), bearer(s.keys["valid"]))}, want: allowed(),
-					check: wantIdentity(validID, "user_00", "", "", "orders:read orders:write"),
-				})
+	grpc := envoyGRPC()
+	for name, test := range map[string]struct {
+		flags []string
+		check func(*testing.T, *reply, *received)
+	}{
+		"by default":             {nil, wantIdentity(validID, "user_00", "", "", "orders:read orders:write")},
+		"all headers are chosen": {[]string{"--auth-headers=" + strings.Join(identity, ",")}, wantIdentity(validID, "user_00", "", "", "orders:read orders:write")},
+		"one header is chosen":   {[]string{"--auth-headers=X-Auth-User-Id"}, wantIdentity("", "user_00", "", "", "")},
+	} {
+		for _, p := range []proxy{envoyHTTP(), grpc} {
+			forged := copies(identity...)
+			if p.name == grpc.name {
+				forged = append(forged, copies("X-Auth-Result", "X-Auth-Staleness-Ms")...)
 			}
-		})
+			t.Run(p.name+", "+name, func(t *testing.T) {
+				p.keytail = append(slices.Clone(p.keytail), test.flags...)
+				s := newEnvoy(t, p, replace(t, envoyDeletes, "never"))
+				for _, http2 := range []bool{false, true} {
+					s.try(t, testCase{
+						name: "forged and not deleted", request: request{target: "/orders/1", http2: http2, header: append(slices.Clone(forged), bearer(s.keys["valid"]))}, want: allowed(),
+						check: test.check,
+					})
+				}
+			})
+		}
 	}
 }
 
@@ -399,7 +418,7 @@ func TestEnvoyLosesNoRequestOnRestart(t *testing.T) {
 	const second = "127.0.0.1:18485"
 	const endpoint = "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 18082}}}"
 	s := newEnvoy(t, envoyGRPC("--drain-delay=2s"), withFastHealthChecks(t), replace(t, endpoint, endpoint+"\n              "+strings.Replace(endpoint, "18082", "18485", 1)))
-	another := startChild(t, syscall.SIGKILL, s.dir, s.keytail.program, append(slices.Clone(s.keytail.args), "--addr=127.0.0.1:18484", "--grpc-addr="+second)...)
+	another := startChild(t, syscall.SIGKILL, s.dir, s.keytail.program, append(slices.Clone(s.keytail.args), "--addr=127.0.0.1:18484", "--ops-addr=127.0.0.1:0", "--grpc-addr="+second)...)
 	another.awaitAddr(t, second)
 	s.awaitEnvoyHealth(t, second, "healthy")
 	key := bearer(s.keys["valid"])

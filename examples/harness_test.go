@@ -50,6 +50,9 @@ const (
 	upstreamAddr = "127.0.0.1:18090"
 )
 
+// keytailOps is the address at which a daemon shows that it is ready. No example uses it.
+const keytailOps = "127.0.0.1:18083"
+
 // proxy is the example of one proxy.
 type proxy struct {
 	// name is the name of the subtest and of the column in TABLE.md.

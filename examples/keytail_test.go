@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ func startKeytail(t *testing.T, dir string, flags ...string) (*daemon, map[strin
 	keys := insertKeys(t, d.mongo)
 	d.args = append([]string{
 		"serve", "--config=" + config, "--mongodb-uri=" + d.mongo.URI, "--database=" + keysDatabase,
-		"--ops-addr=127.0.0.1:0", "--cache-size=8", "--log-level=warn", "--drain-delay=0s",
+		"--ops-addr=" + keytailOps, "--cache-size=8", "--log-level=warn", "--drain-delay=0s",
 		// Short, so that an outage has an effect soon; long enough for a busy machine.
 		"--max-stale=2s",
 	}, flags...)
@@ -120,19 +121,28 @@ func newKey(t *testing.T) string {
 	return key
 }
 
-// start returns when the daemon answers requests.
+// start returns when the daemon is ready: its cache is complete, so it answers an unknown key
+// exactly as long as it answers the others. Before that, a read that fails makes one key
+// UNAVAILABLE while another one, which is cached already, is still answered.
 func (d *daemon) start() {
 	d.t.Helper()
-	wantFree(d.t, keytailAddr)
+	wantFree(d.t, keytailAddr, keytailOps)
 	d.child = startChild(d.t, syscall.SIGKILL, d.dir, d.program, d.args...)
-	d.awaitStatus(http.StatusUnauthorized, "keytail does not answer requests")
+	d.child.await(d.t, func() bool {
+		response, err := http.Get("http://" + keytailOps + "/readyz")
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}, "keytail does not become ready")
 }
 
 // awaitStatus sends an unknown key to the daemon until it responds with the status.
 func (d *daemon) awaitStatus(status int, what string) {
 	d.t.Helper()
 	unknown := newKey(d.t)
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: d.dial}, Timeout: waitTimeout}
 	d.child.await(d.t, func() bool {
 		ctx, cancel := context.WithTimeout(d.t.Context(), waitTimeout)
 		defer cancel()
@@ -148,6 +158,16 @@ func (d *daemon) awaitStatus(status int, what string) {
 		_ = response.Body.Close()
 		return response.StatusCode == status
 	}, what)
+}
+
+// dial connects to the public listener.
+func (d *daemon) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	for _, flag := range d.args {
+		if path, is := strings.CutPrefix(flag, "--addr=unix:"); is {
+			network, addr = "unix", path
+		}
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, addr)
 }
 
 // kill ends the process, so that connections are refused.

@@ -95,23 +95,6 @@ func TestUnavailableIsNotWrong(t *testing.T) {
 	}
 }
 
-func TestOnlyOneServerCanBeCutOff(t *testing.T) {
-	for _, uri := range []string{"mongodb://a,b/", "mongodb+srv://a/", "mongodb://%zz"} {
-		if n, err := openNetwork(uri); err == nil {
-			n.Stop()
-			t.Errorf("%s was accepted", uri)
-		}
-	}
-	n, err := openNetwork("mongodb://user:word@127.0.0.1:1/?replicaSet=rs&tls=true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Stop()
-	if want := "mongodb://user:word@" + n.Listen + "/?directConnection=true&maxPoolSize=20&tls=true"; n.URI != want {
-		t.Errorf("got %s, want %s", n.URI, want)
-	}
-}
-
 // TestParse: the figures of /metrics, and one that is missing.
 func TestParse(t *testing.T) {
 	text := "# HELP x y\nprocess_resident_memory_bytes 1.5e+06\ngo_memstats_heap_inuse_bytes 2\ngo_goroutines 3\nprocess_open_fds 4\ngo_threads 5\n" +

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -18,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/keytail/keytail/bench/child"
+	"github.com/keytail/keytail/bench/network"
 	"github.com/keytail/keytail/internal/nemesis"
 	"github.com/keytail/keytail/internal/timing"
 )
@@ -75,7 +77,7 @@ type run struct {
 	recorder   *recorder
 	history    *nemesis.History
 	collection *mongo.Collection
-	network    *network
+	network    *network.Proxy
 	daemon     *child.Daemon
 	scraper    *http.Client
 	began      time.Time
@@ -101,14 +103,19 @@ func Run(ctx context.Context, c Config) (*Outcome, error) {
 		_ = errors.Join(database.Drop(ctx), client.Disconnect(ctx)) // the outcome does not depend on it
 	}()
 	r.collection = database.Collection("api_keys", options.Collection().SetWriteConcern(writeconcern.Majority()))
-	if r.network, err = openNetwork(c.URI); err != nil {
+	if r.network, err = network.Open(c.URI, map[string]string{"maxPoolSize": strconv.Itoa(pool)}); err != nil {
 		return nil, err
 	}
 	defer r.network.Stop()
+	// Before the daemon, so that its first scan has them: it counts no key that is new since then.
+	quiet, err := insertQuiet(ctx, r.collection, r.history, r.Keys)
+	if err != nil {
+		return nil, err
+	}
 	if err := r.startDaemon(ctx); err != nil {
 		return nil, err
 	}
-	err = r.soak(ctx)
+	err = r.soak(ctx, quiet)
 	if ctx.Err() != nil {
 		// Ctrl-C on a terminal is also a signal to the daemon, and a second one ends it at once.
 		r.daemon.Kill()
@@ -129,12 +136,8 @@ func (r *run) startDaemon(ctx context.Context) error {
 	return err
 }
 
-// soak runs the load on a daemon that has started.
-func (r *run) soak(ctx context.Context) error {
-	quiet, err := insertQuiet(ctx, r.collection, r.history, r.Keys)
-	if err != nil {
-		return err
-	}
+// soak runs the load on a daemon that has started. quiet are the keys that nobody changes.
+func (r *run) soak(ctx context.Context, quiet []key) error {
 	if err := r.awaitLive(ctx); err != nil {
 		return err
 	}
@@ -154,7 +157,7 @@ func (r *run) soak(ctx context.Context) error {
 		l.every(loading, writePace, func(ctx context.Context, _ *rand.Rand) { w.write(ctx) })
 	}
 	injected := make(chan error, 1)
-	kinds := r.network.faults(r.Server)
+	kinds := faults(r.network, r.Server)
 	go func() {
 		injected <- inject(loading, plan(r.Seed, r.For*9/10, kinds), kinds, r.history, func(kind string) { r.fault <- kind })
 	}()

@@ -178,7 +178,10 @@ func TestDevDoesWhatItPrints(t *testing.T) {
 			t.Errorf("curl line %d: got %s, want %s", i+1, code, want)
 		}
 	}
-	created, _ := pasteInShell(t, keys[0])
+	created, stderr := pasteInShell(t, keys[0])
+	if !strings.Contains(stderr, "created on 1 of 1 instances") {
+		t.Errorf("the creation: got %q", stderr)
+	}
 	made := madeKey.FindString(created)
 	if code := paste(t, []string{"", curls[0][1], `{"key":"` + made + `","scopes":["orders:read"]}`}); code != "VALID" {
 		t.Errorf("the created key: got %s, want VALID:\n%s", code, created)

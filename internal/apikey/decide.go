@@ -11,8 +11,8 @@ import (
 // this order, that fails. Neither r nor q may be nil. Decide modifies neither, and allocates
 // nothing.
 //
-// It reads no field that the change stream's filter ignores (last_used, usage_count): none of them
-// is in a Record.
+// It reads nothing but the Record, which depends on no field whose updates the change stream's filter
+// drops (keystore.Schema.DecodedFields).
 func Decide(r *Record, q *Request, now time.Time) Code {
 	switch {
 	case !r.Active || r.Defect != "" || r.UserID == "":

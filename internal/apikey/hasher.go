@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -92,6 +93,20 @@ func (h Hasher) Parse(prefix, text string) (Hash, error) {
 		return h.keyed.hash(hashed), nil
 	}
 	return HashOf(hashed), nil
+}
+
+// Generate makes the text of a new key with the prefix, and its hash. Keys of a collection
+// with another beginning get that, too. Nil random: crypto/rand.
+func (h Hasher) Generate(prefix string, random io.Reader) (text string, hash Hash, err error) {
+	if text, err = Generate(prefix, random); err != nil {
+		return "", Hash{}, err
+	}
+	if hash, err = h.Parse(prefix, text); err == nil {
+		return text, hash, nil
+	}
+	text = h.after + text
+	hash, err = h.Parse(prefix, text)
+	return text, hash, err
 }
 
 // After is the beginning of every key's text, which is not part of what is hashed.

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/big"
 	"strings"
@@ -94,6 +93,21 @@ func Generate(prefix string, random io.Reader) (string, error) {
 	return text + base62(big.NewInt(int64(checksum(text))), checksumDigits), nil
 }
 
+// GeneratedAdvice follows the name of a text that IsGenerated accepts, in an error.
+const GeneratedAdvice = " is a key, which keytail must not keep: send something else there, and rotate or revoke this key if others may have seen it"
+
+// IsGenerated reports whether a text is a key that Generate has made, with any prefix, by its
+// checksum. It is for texts that should be something else: one in 2^32 of other texts of the same
+// form passes.
+func IsGenerated(text string) bool {
+	cut := strings.IndexByte(text, '_')
+	if cut < 0 || len(text)-cut-1 != secretDigits+checksumDigits || ValidPrefix(text[:cut]) != nil {
+		return false
+	}
+	_, err := Parse(text[:cut], text)
+	return err == nil
+}
+
 // ValidHashAfter returns ErrHashAfter unless NewHasher may be used with after. There must be
 // space for a secret behind it.
 func ValidHashAfter(after string) error {
@@ -117,12 +131,16 @@ func ValidHashAfter(after string) error {
 func Parse(prefix, text string) (Hash, error) { return Hasher{}.Parse(prefix, text) }
 
 func checkText(prefix, text string) error {
+	own := hasOwnFormat(prefix, text)
 	switch {
+	case own && isChecksumValid(text, len(prefix)+1):
+		// Such a text has the right length, and digits are printable.
+		return nil
 	case len(text) < MinTextLen || len(text) > MaxTextLen:
 		return errTextLength
 	case !isPrintableASCII(text):
 		return errTextByte
-	case hasOwnFormat(prefix, text) && !isChecksumValid(text, len(prefix)+1):
+	case own:
 		return errTextChecksum
 	}
 	return nil
@@ -155,26 +173,6 @@ func hasOwnFormat(prefix, text string) bool {
 	n := len(prefix)
 	return n > 0 && len(text) == n+1+secretDigits+checksumDigits && text[n] == '_' && text[:n] == prefix
 }
-
-// isChecksumValid reports whether the checksum matches, for a text of Generate's length whose digits
-// begin at start.
-func isChecksumValid(text string, start int) bool {
-	var value uint64
-	end := len(text) - checksumDigits
-	for i := start; i < len(text); i++ {
-		digit := base62Digits[text[i]]
-		if digit == notDigit {
-			return false
-		}
-		if i >= end {
-			value = value*62 + uint64(digit)
-		}
-	}
-	return value == uint64(checksum(text[:end]))
-}
-
-// checksum is the CRC-32 of text with the IEEE polynomial.
-func checksum(text string) uint32 { return crc32.ChecksumIEEE(view(text)) }
 
 // base62 writes n with at least width digits.
 func base62(n *big.Int, width int) string {

@@ -214,6 +214,24 @@ func TestEveryMistypedDigitIsDetected(t *testing.T) {
 	})
 }
 
+// TestChecksumIsCRC32 compares isChecksumValid, which has its own tables, with package hash/crc32.
+func TestChecksumIsCRC32(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		head := rapid.StringMatching(`[a-z0-9]{1,16}_`).Draw(t, "head")
+		digits := rapid.StringMatching(`[0-9A-Za-z]{43}`).Draw(t, "digits")
+		sum := crc32.ChecksumIEEE([]byte(head + digits))
+		text := head + digits + base62(new(big.Int).SetUint64(uint64(sum)), checksumDigits)
+		if !isChecksumValid(text, len(head)) {
+			t.Fatalf("%s: the right checksum is invalid", text)
+		}
+		other := head + digits + base62(new(big.Int).SetUint64(uint64(rapid.Uint32().Filter(func(n uint32) bool { return n != sum }).Draw(t, "other"))), checksumDigits)
+		if isChecksumValid(other, len(head)) {
+			t.Fatalf("%s: the checksum should be that of %s", other, text)
+		}
+	})
+}
+
 func TestHashOf(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 31, 32, 33, 512, 513, 5000} {
@@ -305,4 +323,21 @@ func printable() string {
 		b.WriteByte(c)
 	}
 	return b.String()
+}
+
+func TestIsGenerated(t *testing.T) {
+	for _, prefix := range []string{"kt", "0", "abcdefghij012345"} {
+		text, err := Generate(prefix, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest := text[len(prefix):]
+		for other, want := range map[string]bool{
+			text: true, text[:len(text)-1]: false, text + "0": false, "x" + text: false, rest: false, "A" + rest: false, rest[1:]: false, "": false, "_": false,
+		} {
+			if got := IsGenerated(other); got != want {
+				t.Errorf("prefix %s, %d bytes: got %v, want %v", prefix, len(other), got, want)
+			}
+		}
+	}
 }

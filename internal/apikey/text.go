@@ -25,7 +25,7 @@ func ValidScope(scope string) error {
 	if err := readable(scope, "scope", MaxScopeLen); err != nil {
 		return err
 	}
-	if strings.ContainsFunc(scope, unicode.IsSpace) {
+	if strings.Contains(scope, " ") || !isPrintable(scope) && strings.ContainsFunc(scope, unicode.IsSpace) {
 		return errors.New("a scope has no white space")
 	}
 	return nil
@@ -51,12 +51,25 @@ func readable(text, what string, maxLen int) error {
 		return fmt.Errorf("the %s is empty", what)
 	case len(text) > maxLen:
 		return fmt.Errorf("the %s is longer than %d bytes", what, maxLen)
+	case isPrintable(text):
+		return nil
 	case !utf8.ValidString(text):
 		return fmt.Errorf("the %s is not valid UTF-8", what)
 	case strings.ContainsFunc(text, unicode.IsControl):
 		return fmt.Errorf("the %s has a control character", what)
 	}
 	return nil
+}
+
+// isPrintable reports whether a text consists of printable ASCII. Nearly all texts do, and this is
+// ten times as fast as to look at each rune.
+func isPrintable(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // errNetwork does not quote the text, which comes from a document.

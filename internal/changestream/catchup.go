@@ -44,11 +44,12 @@ type catchUp struct {
 	// minBound, maxBound and lastScan make the bound, see Config.
 	minBound, maxBound time.Duration
 	lastScan           func() time.Duration
-	// maxStale is the age past which the stream is behind. step is the most that one
-	// acknowledgement adds to the clock.
-	maxStale, step time.Duration
-	now            func() time.Time
-	logger         *zap.Logger
+	// maxStale is the age past which the stream is behind.
+	maxStale time.Duration
+	// step returns the most that one acknowledgement adds to the clock.
+	step   func() time.Duration
+	now    func() time.Time
+	logger *zap.Logger
 
 	mutex sync.Mutex
 	// since is the freshness of the cache; for a new stream, the time when it was opened. Zero:
@@ -81,7 +82,7 @@ func newCatchUp(c *Config) *catchUp {
 	return &catchUp{
 		minBound: c.MinCatchUp, maxBound: c.MaxCatchUp, lastScan: c.LastScan,
 		maxStale: heart.MaxStale,
-		step:     heart.Interval + heart.MaxStale/MaxStaleParts,
+		step:     func() time.Duration { return heart.interval() + heart.MaxStale/MaxStaleParts },
 		now:      c.Now,
 		logger:   c.Logger.Named("changestream"),
 	}
@@ -168,7 +169,8 @@ func (c *catchUp) acknowledged(at clustertime.Time) {
 	defer c.mutex.Unlock()
 	c.acknowledgedTime = max(c.acknowledgedTime, at)
 	now := c.now()
-	wasDown := now.Sub(c.lastAcknowledged) > c.step
+	step := c.step()
+	wasDown := now.Sub(c.lastAcknowledged) > step
 	c.lastAcknowledged = now
 	active := c.earlierAttempts
 	c.earlierAttempts = 0
@@ -188,7 +190,7 @@ func (c *catchUp) acknowledged(at clustertime.Time) {
 			c.start(now)
 		}
 	default:
-		c.spent += min(active, c.step)
+		c.spent += min(active, step)
 		c.checkBound(now)
 	}
 }

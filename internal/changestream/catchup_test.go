@@ -36,7 +36,7 @@ func newClock(t *testing.T) *clock {
 	c := &clock{t: t, at: time.Unix(1_000_000, 0), logs: logs}
 	c.catchUp = &catchUp{
 		minBound: DefaultMinCatchUp, maxBound: DefaultMaxCatchUp, lastScan: func() time.Duration { return c.scan },
-		maxStale: 15 * time.Second, step: 6 * time.Second,
+		maxStale: 15 * time.Second, step: func() time.Duration { return 6 * time.Second },
 		now: func() time.Time { return c.at }, logger: zap.New(core),
 	}
 	c.attemptStarted()

@@ -153,5 +153,5 @@ func (m *heartbeatTracker) forget() {
 	defer m.mutex.Unlock()
 	clear(m.sent[:])
 	m.newestDelivered, m.acknowledged, m.waitingSince = m.last, sentHeartbeat{}, time.Time{}
-	m.position, m.chain, m.rewound = 0, chain{}, false
+	m.position, m.covered, m.chain, m.rewound = 0, 0, chain{}, false
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/keytail/keytail/internal/guard"
 )
 
-// TestGamesFindAGuardOut: the games must find a chain that is not checked, and a chain
-// that counts as verified although it may belong to another history.
+// TestGamesFindAGuardOut: the games must find a chain that is not checked, a chain that
+// counts as verified although it may belong to another history, and a position that
+// proves heartbeats of another history.
 func TestGamesFindAGuardOut(t *testing.T) {
-	for _, name := range []string{"LossRewound", "VerifiedHistory"} {
+	for _, name := range []string{"LossRewound", "VerifiedHistory", "SameCursor"} {
 		*guard.Switches[name] = false
 		all := play(2000)
 		*guard.Switches[name] = true

@@ -83,6 +83,3 @@ func (t *Tail) Diagnosis() Diagnosis { return t.diagnosis.load() }
 // Failure is why heartbeats are not acknowledged. Nil: the last one was, or none has been sent.
 // Safe for concurrent use.
 func (h *Heartbeater) Failure() *Failure { return h.diagnosis.load().Failure }
-
-// Interval is the time between two heartbeats.
-func (h *Heartbeater) Interval() time.Duration { return h.config.Interval }

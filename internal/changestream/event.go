@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/guard"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
 )
@@ -32,14 +33,33 @@ type event struct {
 	// shortened.
 	updated bson.Raw
 	removed []string
-	time    clustertime.Time
+	// vague: an update has a description with a part that is none of descriptionParts. What else it
+	// changed is unknown.
+	vague bool
+	time  clustertime.Time
 	// wall is the server's wall clock, zero before MongoDB 6.0.
 	wall time.Time
 }
 
+// The parts of an updateDescription that show what changed.
+const (
+	partUpdated   = "updatedFields"
+	partRemoved   = "removedFields"
+	partTruncated = "truncatedArrays"
+)
+
+// descriptionParts are those, and one that only explains paths of theirs. It comes with
+// showExpandedEvents, which keytail does not request.
+var descriptionParts = []string{partUpdated, partRemoved, partTruncated, "disambiguatedPaths"}
+
 // decodeEvent reads an event, or returns what is wrong with it. The error quotes nothing from the
 // event's documents.
 func decodeEvent(raw bson.Raw) (event, error) {
+	// The driver has validated the batch, and not the events in it. Its Lookup panics at an embedded
+	// document that claims to be shorter than its own length.
+	if raw.Validate() != nil {
+		return event{}, errors.New("an event that is not valid BSON")
+	}
 	var e event
 	kind, ok := raw.Lookup("operationType").StringValueOK()
 	if !ok {
@@ -52,13 +72,28 @@ func decodeEvent(raw bson.Raw) (event, error) {
 	}
 	e.time = clustertime.New(seconds, increment)
 	e.collection, _ = raw.Lookup("ns", "coll").StringValueOK()
-	e.renamedTo, _ = raw.Lookup("to", "coll").StringValueOK()
+	if e.renamedTo, ok = targetOf(raw); !ok {
+		return event{}, fmt.Errorf("an event of type %q onto a collection whose name cannot be read", kind)
+	}
 	if millis, ok := raw.Lookup("wallTime").DateTimeOK(); ok {
 		e.wall = time.UnixMilli(millis)
 	}
 	e.id = raw.Lookup("documentKey", "_id")
 	e.document, _ = raw.Lookup("fullDocument").DocumentOK()
 	return e, e.decodeUpdate(raw)
+}
+
+// targetOf returns the target collection, empty if the event has none. False: it has one that cannot be
+// read.
+func targetOf(raw bson.Raw) (name string, ok bool) {
+	if to := raw.Lookup("to"); to.Type != 0 {
+		if _, ok := to.DocumentOK(); !ok {
+			return "", false
+		}
+	}
+	v := raw.Lookup("to", "coll")
+	name, ok = v.StringValueOK()
+	return name, ok || v.Type == 0
 }
 
 // decodeUpdate reads what an update changed.
@@ -70,30 +105,59 @@ func (e *event) decodeUpdate(raw bson.Raw) error {
 	if !ok {
 		return errors.New("an update without an updateDescription")
 	}
-	e.updated, _ = description.Lookup("updatedFields").DocumentOK()
-	if removed, ok := description.Lookup("removedFields").ArrayOK(); ok {
-		values, err := removed.Values()
-		if err != nil {
-			return errors.New("an update whose removedFields cannot be read")
-		}
-		for _, value := range values {
-			path, ok := value.StringValueOK()
-			if !ok {
-				return errors.New("an update whose removedFields are not text")
-			}
-			e.removed = append(e.removed, path)
+	parts, err := description.Elements()
+	if err != nil {
+		return errors.New("an update whose updateDescription cannot be read")
+	}
+	for _, part := range parts {
+		if err := e.decodePart(part.Key(), part.Value()); err != nil {
+			return err
 		}
 	}
-	return e.decodeTruncated(description)
+	return nil
 }
 
-func (e *event) decodeTruncated(description bson.Raw) error {
-	truncated, ok := description.Lookup("truncatedArrays").ArrayOK()
-	if !ok {
-		return nil
+// decodePart reads one part of an update's description. A part that cannot be read is an error: what it
+// shows would otherwise count as not changed. Null is like an absent part, as in the filter.
+func (e *event) decodePart(name string, v bson.RawValue) error {
+	switch name {
+	case partUpdated:
+		updated, ok := v.DocumentOK()
+		if v.Type == bson.TypeNull && e.updated == nil {
+			return nil
+		}
+		if !ok || updated.Validate() != nil || e.updated != nil {
+			return errors.New("an update whose updatedFields cannot be read")
+		}
+		e.updated = updated
+	case partRemoved:
+		return e.decodeRemoved(v)
+	case partTruncated:
+		return e.decodeTruncated(v)
+	default:
+		e.vague = e.vague || !slices.Contains(descriptionParts, name)
 	}
-	values, err := truncated.Values()
-	if err != nil {
+	return nil
+}
+
+func (e *event) decodeRemoved(v bson.RawValue) error {
+	values, ok := listOf(v)
+	if !ok {
+		return errors.New("an update whose removedFields cannot be read")
+	}
+	for _, value := range values {
+		path, ok := value.StringValueOK()
+		if !ok {
+			return errors.New("an update whose removedFields are not text")
+		}
+		e.removed = append(e.removed, path)
+	}
+	return nil
+}
+
+func (e *event) decodeTruncated(v bson.RawValue) error {
+	values, ok := listOf(v)
+	if !ok {
 		return errors.New("an update whose truncatedArrays cannot be read")
 	}
 	for _, value := range values {
@@ -110,25 +174,53 @@ func (e *event) decodeTruncated(description bson.Raw) error {
 	return nil
 }
 
-// touchesOnly reports whether an update changed at least one field, and none outside the given
-// root fields.
-func (e *event) touchesOnly(roots []string) (bool, error) {
-	paths := slices.Clone(e.removed)
-	if e.updated != nil {
-		elements, err := e.updated.Elements()
-		if err != nil {
-			return false, errors.New("an update whose updatedFields cannot be read")
-		}
-		for _, element := range elements {
-			paths = append(paths, element.Key())
-		}
+// listOf returns the values of an array, and none of null.
+func listOf(v bson.RawValue) (values []bson.RawValue, ok bool) {
+	array, ok := v.ArrayOK()
+	if !ok {
+		return nil, v.Type == bson.TypeNull
 	}
-	for _, path := range paths {
-		if !slices.Contains(roots, root(path)) {
-			return false, nil
-		}
+	values, err := array.Values()
+	return values, err == nil
+}
+
+// mayTouch reports whether an update may have changed one of these root fields: it changed one or a
+// part of one, or it does not say all that it changed (DESIGN.md, "Only fields that decide").
+func (e *event) mayTouch(fields []string) (bool, error) {
+	paths, err := e.touched()
+	if err != nil {
+		return false, err
 	}
-	return len(paths) > 0, nil
+	touches := slices.ContainsFunc(paths, func(path string) bool {
+		if guard.NestedFields {
+			path = root(path)
+		}
+		return slices.Contains(fields, path)
+	})
+	shown := len(paths) > 0 && !e.vague
+	return touches || guard.UnshownFields && !shown, nil
+}
+
+// showsAll reports whether updatedFields contain all that an update has changed.
+func (e *event) showsAll() bool { return e.updated != nil && len(e.removed) == 0 && !e.vague }
+
+// touched returns the dotted paths of all that an update says it has changed.
+func (e *event) touched() ([]string, error) {
+	var paths []string
+	if guard.RemovedFields {
+		paths = slices.Clone(e.removed)
+	}
+	if e.updated == nil {
+		return paths, nil
+	}
+	elements, err := e.updated.Elements()
+	if err != nil {
+		return nil, errors.New("an update whose updatedFields cannot be read")
+	}
+	for _, element := range elements {
+		paths = append(paths, element.Key())
+	}
+	return paths, nil
 }
 
 // addShownHashes adds every hash that an update put into the hash field to the change. An update
@@ -155,8 +247,9 @@ func (e *event) addShownHashes(schema *keystore.Schema, change *keycache.Change)
 	return nil
 }
 
-// root is the first name of a dotted path. A field whose own name contains a dot looks the same,
-// so its root is not one of the ignorable fields and the event counts.
+// root is the first name of a dotted path. A field whose own name contains a dot looks the same, so
+// it counts as a part of another field: never the other way round, because no field that keytail
+// reads has such a name.
 func root(path string) string {
 	name, _, _ := strings.Cut(path, ".")
 	return name

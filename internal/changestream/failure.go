@@ -33,6 +33,7 @@ const (
 	failedOther         = "other"
 	failedNetwork       = "network"
 	failedTimeout       = "timeout"
+	failedNoMember      = "no_member"
 	failedWatchdog      = "watchdog"
 	failedFreshnessMiss = "freshness_miss"
 	failedDriverResumed = "resumed_by_driver"
@@ -46,6 +47,7 @@ var failureAdvice = map[string]string{
 	failedOther:                "look up the error, and report it if it persists",
 	failedNetwork:              "check that the hosts of the connection string can be reached",
 	failedTimeout:              "check that the replica set has a primary, and that it can be reached",
+	failedNoMember:             "start a member that --read-preference allows, with its tags and maxStalenessSeconds in --mongodb-uri, or choose a mode that falls back to the primary, such as secondaryPreferred",
 	failedWatchdog:             "no action needed unless it persists; then check the connection, and whether the server has much oplog to scan",
 	failedFreshnessMiss:        "no action needed unless it persists; then check that the change stream is served by the replica set that acknowledges the heartbeats",
 	failedDriverResumed:        "no action needed unless it persists; then find out what ends connections or cursors, such as a load balancer in front of several mongos",
@@ -129,6 +131,8 @@ func codeWord(err error) (string, bool) {
 		return failedOutageOver, true
 	case errors.Is(err, errTokenLayout):
 		return failedTokens, true
+	case errors.Is(err, errNoMember):
+		return failedNoMember, true
 	case errors.Is(err, keystore.ErrCollectionMissing), errors.Is(err, keystore.ErrIsView), errors.Is(err, keystore.ErrIsTimeseries):
 		return failedCollection, true
 	case errors.As(err, &loss):
@@ -152,6 +156,10 @@ func (t *Tail) handleFailure(phase string, err error) {
 	loss := classify(err)
 	logged := loss != nil && t.declareLoss(loss)
 	f, request := describe(err)
+	if t.placement.failed(err, t.config.Now()) {
+		t.metrics.moved.Set(1)
+		t.logger.Warn("the member that served the change stream is behind or does not answer: the stream moves to the primary, and back after some minutes")
+	}
 	if !errors.Is(err, errOutageOver) { // which is the end of a failure
 		t.diagnosis.failed(t.config.Now(), err, f.advice)
 	}

@@ -15,6 +15,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -126,6 +128,7 @@ func TestFailuresWithoutACodeHaveAWord(t *testing.T) {
 		failedWatchdog:            errWatchdog,
 		failedFreshnessMiss:       lost(reasonNoProgress, errFreshnessMiss),
 		failedTokens:              errTokenLayout,
+		failedNoMember:            (&placement{preference: readpref.Secondary()}).explain(topology.ServerSelectionError{}),
 		failedDriverResumed:       errDriverResumed,
 		failedOutageOver:          errOutageOver,
 		failedCollection:          fmt.Errorf("wrapped: %w", keystore.ErrCollectionMissing),
@@ -198,7 +201,8 @@ func TestATemporaryRefusalIsNoLoss(t *testing.T) {
 		if r.losses != 0 {
 			t.Errorf("lost: %+v", r.Status().LastLoss)
 		}
-		if n := logs.FilterMessageSnippet("cannot be resumed").Len(); n != 1 {
+		refused := logs.FilterMessageSnippet("cannot be resumed").FilterField(zap.String("code", "13"))
+		if n := refused.Len(); n != 1 { // a slow machine can add other failures
 			t.Errorf("%d lines", n)
 		}
 	})

@@ -19,14 +19,14 @@ import (
 func pipeline(schema *keystore.Schema, own string) mongo.Pipeline {
 	return match(bson.D{{Key: "$and", Value: bson.A{
 		namespaceFilter(schema.Collection, own),
-		exceptIgnorableUpdates(schema.Ignorable(), bson.D{{Key: "ns.coll", Value: HeartbeatCollection}}),
+		onlyUpdatesOf(schema.DecodedFields(), bson.D{{Key: "ns.coll", Value: HeartbeatCollection}}),
 	}}})
 }
 
 // collectionPipeline is the filter for a stream of the keys' collection alone. It needs no
 // namespaces: the stream always contains what ends its history, and nothing of other collections.
 func collectionPipeline(schema *keystore.Schema) mongo.Pipeline {
-	return match(exceptIgnorableUpdates(schema.Ignorable()))
+	return match(onlyUpdatesOf(schema.DecodedFields()))
 }
 
 func match(filter bson.D) mongo.Pipeline { return mongo.Pipeline{{{Key: "$match", Value: filter}}} }
@@ -53,45 +53,64 @@ func namespaceFilter(collection, own string) bson.D {
 // that the server does not know could prevent that.
 var collectionEventTypes = bson.A{kindInsert, kindUpdate, kindReplace, kindDelete, kindDrop, kindRename}
 
-// exceptIgnorableUpdates drops an update if and only if it changed fields and the roots of all of
-// them are ignorable: mostly keytail's own last_used writes. Updates of nested fields and of array
-// elements appear under literal dotted names. So roots are compared, over all three parts of the
-// description. $ifNull stands wherever a part may be absent, because an error inside $expr ends
-// the stream. Events that match one of exempt always pass.
-func exceptIgnorableUpdates(ignorable []string, exempt ...bson.D) bson.D {
-	paths := func(part, path string) bson.D {
-		return bson.D{{Key: "$map", Value: bson.D{
-			{Key: "input", Value: updatePart(part)},
-			{Key: "as", Value: "f"},
-			{Key: "in", Value: bson.D{{Key: "$arrayElemAt", Value: bson.A{
-				bson.D{{Key: "$split", Value: bson.A{path, "."}}}, 0,
-			}}}},
-		}}}
+// onlyUpdatesOf drops an update if and only if it shows what it changed, and none of that belongs to
+// one of these root fields: new fields of a migration, for example, and keytail's own last_used. It is
+// mayTouch of interpret. Updates of nested fields and of array elements appear under literal dotted
+// names, so roots are compared, over all three parts of the description. $ifNull stands wherever
+// something may be absent, because an error inside $expr ends the stream. Events that match one of
+// exempt always pass.
+func onlyUpdatesOf(fields []string, exempt ...bson.D) bson.D {
+	touches := operator("$gt", sizeOf(operator("$setIntersection", "$$roots", bson.D{{Key: "$literal", Value: fields}})), 0)
+	reasons := []any{touches}
+	if guard.UnshownFields {
+		showsNothing := operator("$eq", sizeOf("$$roots"), 0)
+		parts := mapped(membersOf("$updateDescription"), "$$f.k")
+		reasons = append(reasons, showsNothing, operator("$not", operator("$setIsSubset", parts, descriptionParts)))
 	}
-	roots := bson.D{{Key: "$setUnion", Value: bson.A{
-		paths("updatedFields", "$$f.k"),
-		paths("removedFields", "$$f"),
-		paths("truncatedArrays", "$$f.field"),
-	}}}
-	onlyIgnorable := bson.D{{Key: "$and", Value: bson.A{
-		bson.D{{Key: "$gt", Value: bson.A{bson.D{{Key: "$size", Value: "$$roots"}}, 0}}},
-		bson.D{{Key: "$setIsSubset", Value: bson.A{"$$roots", ignorable}}},
+	passes := bson.D{{Key: "$let", Value: bson.D{
+		{Key: "vars", Value: bson.D{{Key: "roots", Value: touchedRoots()}}},
+		{Key: "in", Value: operator("$or", reasons...)},
 	}}}
 	either := bson.A{bson.D{{Key: "operationType", Value: bson.D{{Key: "$ne", Value: kindUpdate}}}}}
 	for _, filter := range exempt {
 		either = append(either, filter)
 	}
-	return bson.D{{Key: "$or", Value: append(either, bson.D{{Key: "$expr", Value: bson.D{{Key: "$let", Value: bson.D{
-		{Key: "vars", Value: bson.D{{Key: "roots", Value: roots}}},
-		{Key: "in", Value: bson.D{{Key: "$not", Value: bson.A{onlyIgnorable}}}},
-	}}}}})}}
+	return bson.D{{Key: "$or", Value: append(either, bson.D{{Key: "$expr", Value: passes}})}}
 }
 
-// updatePart is a part of the update's description as an array, empty when absent.
-func updatePart(part string) bson.D {
-	field := "$updateDescription." + part
-	if part == "updatedFields" {
-		return bson.D{{Key: "$objectToArray", Value: bson.D{{Key: "$ifNull", Value: bson.A{field, bson.D{}}}}}}
+// touchedRoots are the roots of all paths that an update shows.
+func touchedRoots() bson.D {
+	part := func(name string) string { return "$updateDescription." + name }
+	roots := bson.A{mapped(membersOf(part(partUpdated)), rootOf("$$f.k"))}
+	if guard.RemovedFields {
+		roots = append(roots,
+			mapped(orEmpty(part(partRemoved), bson.A{}), rootOf("$$f")),
+			mapped(orEmpty(part(partTruncated), bson.A{}), rootOf("$$f.field")))
 	}
-	return bson.D{{Key: "$ifNull", Value: bson.A{field, bson.A{}}}}
+	return bson.D{{Key: "$setUnion", Value: roots}}
 }
+
+// rootOf is the expression of root.
+func rootOf(path string) any {
+	if !guard.NestedFields {
+		return path
+	}
+	return operator("$arrayElemAt", operator("$split", path, "."), 0)
+}
+
+// operator is an expression with arguments.
+func operator(name string, arguments ...any) bson.D { return bson.D{{Key: name, Value: arguments}} }
+
+// mapped is an expression over each element f of a list.
+func mapped(list, of any) bson.D {
+	return bson.D{{Key: "$map", Value: bson.D{{Key: "input", Value: list}, {Key: "as", Value: "f"}, {Key: "in", Value: of}}}}
+}
+
+// membersOf is a document as a list of {k, v}, empty when it is absent.
+func membersOf(document string) bson.D {
+	return operator("$objectToArray", orEmpty(document, bson.D{}))
+}
+
+func sizeOf(list any) bson.D { return operator("$size", list) }
+
+func orEmpty(field string, empty any) bson.D { return operator("$ifNull", field, empty) }

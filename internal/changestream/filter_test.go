@@ -22,7 +22,7 @@ func formerFilter() bson.D {
 		bson.D{{Key: "to.coll", Value: schema.Collection}},
 	}}}
 	return bson.D{{Key: "$or", Value: bson.A{
-		bson.D{{Key: "$and", Value: bson.A{ours, exceptIgnorableUpdates(schema.Ignorable())}}},
+		bson.D{{Key: "$and", Value: bson.A{ours, onlyUpdatesOf(schema.DecodedFields())}}},
 		bson.D{{Key: "ns.coll", Value: HeartbeatCollection}, {Key: "documentKey._id", Value: own}},
 	}}}
 }
@@ -50,16 +50,42 @@ const absent, other = "absent", "other"
 
 // updates are the shapes of an update.
 var updates = map[string]bson.E{
-	"last_used":        described(bson.D{{Key: "last_used", Value: 1}}, bson.A{}, nil),
-	"nested":           described(bson.D{{Key: "last_used.at", Value: 1}}, bson.A{"usage_count"}, bson.A{}),
-	"revoked":          described(bson.D{{Key: "is_active", Value: false}}, bson.A{}, bson.A{}),
-	"both":             described(bson.D{{Key: "last_used", Value: 1}, {Key: "is_active", Value: false}}, bson.A{}, nil),
-	"nothing":          described(bson.D{}, bson.A{}, nil),
-	"removed":          described(bson.D{}, bson.A{"expires_at"}, nil),
-	"shortened":        described(bson.D{{Key: "last_used", Value: 1}}, bson.A{}, bson.A{bson.D{{Key: "field", Value: "scopes"}, {Key: "newSize", Value: 1}}}),
-	"of a heartbeat":   described(bson.D{{Key: "n", Value: int64(3)}}, bson.A{}, nil),
-	"of no parts":      {Key: "updateDescription", Value: bson.D{}},
-	"of one part only": {Key: "updateDescription", Value: bson.D{{Key: "updatedFields", Value: bson.D{{Key: "last_used", Value: 1}}}}},
+	"last_used":                 described(bson.D{{Key: "last_used", Value: 1}}, bson.A{}, nil),
+	"nested":                    described(bson.D{{Key: "last_used.at", Value: 1}}, bson.A{"usage_count"}, bson.A{}),
+	"revoked":                   described(bson.D{{Key: "is_active", Value: false}}, bson.A{}, bson.A{}),
+	"both":                      described(bson.D{{Key: "last_used", Value: 1}, {Key: "is_active", Value: false}}, bson.A{}, nil),
+	"nothing":                   described(bson.D{}, bson.A{}, nil),
+	"removed":                   described(bson.D{}, bson.A{"expires_at"}, nil),
+	"shortened":                 described(bson.D{{Key: "last_used", Value: 1}}, bson.A{}, bson.A{bson.D{{Key: "field", Value: "scopes"}, {Key: "newSize", Value: 1}}}),
+	"of a heartbeat":            described(bson.D{{Key: "n", Value: int64(3)}}, bson.A{}, nil),
+	"of no parts":               {Key: "updateDescription", Value: bson.D{}},
+	"of one part only":          {Key: "updateDescription", Value: bson.D{{Key: "updatedFields", Value: bson.D{{Key: "last_used", Value: 1}}}}},
+	"new field":                 described(bson.D{{Key: "plan", Value: "pro"}}, bson.A{}, nil),
+	"new fields in every part":  described(bson.D{{Key: "plan.seats", Value: 1}}, bson.A{"notes"}, bson.A{bson.D{{Key: "field", Value: "tags"}, {Key: "newSize", Value: 1}}}),
+	"new field and one removed": described(bson.D{{Key: "plan", Value: "pro"}}, bson.A{"is_active"}, nil),
+	"part of the metadata":      described(bson.D{{Key: "metadata.team", Value: "a"}}, bson.A{}, nil),
+	"removed from the metadata": described(bson.D{{Key: "plan", Value: "pro"}}, bson.A{"metadata.team"}, nil),
+	"shortened in the metadata": described(bson.D{{Key: "plan", Value: "pro"}}, bson.A{}, bson.A{bson.D{{Key: "field", Value: "metadata.list"}, {Key: "newSize", Value: 1}}}),
+	"an element":                described(bson.D{{Key: "scopes.0", Value: "a"}}, bson.A{}, nil),
+	"decides nothing":           described(bson.D{{Key: "key_prefix", Value: "kt_"}, {Key: "created_at", Value: 1}}, bson.A{"rotated_from"}, nil),
+	"names that only begin so":  described(bson.D{{Key: "is_active2", Value: 1}, {Key: "key_hash_old.scopes", Value: 1}}, bson.A{"user"}, nil),
+	"nested names that decide":  described(bson.D{{Key: "plan.is_active", Value: 1}, {Key: ".scopes", Value: 1}}, bson.A{"old.user_id", "$scopes"}, nil),
+	"an empty name":             described(bson.D{{Key: "", Value: 1}}, bson.A{}, nil),
+	"a name with a dot":         described(bson.D{{Key: "is_active.x", Value: 1}}, bson.A{}, nil), // seems to be a part of is_active
+	"the _id":                   described(bson.D{{Key: "_id.part", Value: 1}}, bson.A{}, nil),    // no server allows it
+	"explained paths": {Key: "updateDescription", Value: bson.D{
+		{Key: "updatedFields", Value: bson.D{{Key: "plan.1", Value: 1}}}, {Key: "disambiguatedPaths", Value: bson.D{{Key: "plan.1", Value: bson.A{"plan", "1"}}}},
+	}},
+	"a part that is not known": {Key: "updateDescription", Value: bson.D{
+		{Key: "updatedFields", Value: bson.D{{Key: "plan", Value: 1}}}, {Key: "movedFields", Value: bson.A{"scopes"}},
+	}},
+}
+
+// passingUpdates are those that pass the filter. The others do not.
+var passingUpdates = []string{
+	"revoked", "both", "nothing", "removed", "shortened", "of no parts", "new field and one removed",
+	"part of the metadata", "removed from the metadata", "shortened in the metadata", "an element", "a name with a dot", "the _id",
+	"a part that is not known",
 }
 
 // shapes are all events: types, collections, targets, documents and updates.
@@ -196,6 +222,24 @@ func TestTheCollectionsFilterPassesWhatMatters(t *testing.T) {
 	for _, s := range all {
 		if matters := s.matters(t); s.possible() && matters != passed[s] {
 			t.Errorf("%s: matters %v, passes %v", s, matters, passed[s])
+		}
+	}
+}
+
+// Each update that may touch a field that decides passes, at the server and here, and no other.
+func TestOnlyUpdatesOfFieldsThatDecidePass(t *testing.T) {
+	var all []*shape
+	for name := range updates {
+		s := &shape{kind: kindUpdate, collection: schema.Collection, to: absent, key: "d1", update: name}
+		s.event = s.build(t)
+		all = append(all, s)
+	}
+	collection := stored(t, all)
+	database, one := passing(t, collection, filterOf(pipeline(&schema, own)), all), passing(t, collection, filterOf(collectionPipeline(&schema)), all)
+	for _, s := range all {
+		want := slices.Contains(passingUpdates, s.update)
+		if database[s] != want || one[s] != want || s.matters(t) != want {
+			t.Errorf("%s: passes the filter of the database %v, of the collection %v, the client's %v; want %v", s.update, database[s], one[s], s.matters(t), want)
 		}
 	}
 }

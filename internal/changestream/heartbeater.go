@@ -1,6 +1,7 @@
 package changestream
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -28,7 +29,7 @@ const HeartbeatCollection = "keytail_heartbeats"
 // The heartbeater's times, each with its reason.
 const (
 	// DefaultHeartbeatInterval gives a reported staleness of little more than a second, for one
-	// tiny write a second.
+	// tiny write a second. It is longer in a fleet of more than 200 (HeartbeatInterval).
 	DefaultHeartbeatInterval = time.Second
 	// MinHeartbeatInterval keeps a mistake in the unit from becoming a load.
 	MinHeartbeatInterval = 10 * time.Millisecond
@@ -61,9 +62,12 @@ type HeartbeaterConfig struct {
 	Collection string
 	// InstanceName is the readable part of the document's _id. Empty: the host's name.
 	InstanceName string
-	// Interval is the time between two heartbeats. Zero: DefaultHeartbeatInterval, or a third of
-	// MaxStale if that is shorter.
+	// Interval is the time between two heartbeats. Zero: HeartbeatInterval of Instances and
+	// MaxStale.
 	Interval time.Duration
+	// Instances returns how many instances are in the fleet, this one included. It may be out of
+	// date: the interval depends on it, and no proof. Nil: one.
+	Instances func() int
 	// MaxStale is the maximum staleness of answers from the cache. Zero: keycache.DefaultMaxStale.
 	MaxStale time.Duration
 	// Version is shown to the fleet. Empty: "unknown".
@@ -85,9 +89,6 @@ func (c *HeartbeaterConfig) setDefaults() {
 	}
 	if c.MaxStale == 0 {
 		c.MaxStale = keycache.DefaultMaxStale
-	}
-	if c.Interval == 0 {
-		c.Interval = min(DefaultHeartbeatInterval, c.MaxStale/MaxStaleParts)
 	}
 	if c.Version == "" {
 		c.Version = "unknown"
@@ -125,8 +126,8 @@ func (c *HeartbeaterConfig) validate() error {
 	if len(c.InstanceName) > maxInstanceName {
 		errs = append(errs, fmt.Errorf("the instance's name may have at most %d bytes, this one has %d", maxInstanceName, len(c.InstanceName)))
 	}
-	if most := c.MaxStale / MaxStaleParts; c.Interval < MinHeartbeatInterval || c.Interval > most {
-		errs = append(errs, fmt.Errorf("the heartbeat interval must be between %v and a third of max_stale (%v), not %v", MinHeartbeatInterval, most, c.Interval))
+	if most, is := c.MaxStale/MaxStaleParts, cmp.Or(c.Interval, HeartbeatInterval(1, c.MaxStale)); is < MinHeartbeatInterval || is > most {
+		errs = append(errs, fmt.Errorf("the heartbeat interval must be between %v and a third of max_stale (%v), not %v", MinHeartbeatInterval, most, is))
 	}
 	return errors.Join(errs...)
 }
@@ -249,7 +250,7 @@ func (h *Heartbeater) Run(ctx context.Context) error {
 		}
 		last = time.Now()
 		h.sendHeartbeat(ctx)
-		timer.Reset(h.config.Interval - time.Since(last))
+		timer.Reset(h.pause() - time.Since(last))
 	}
 }
 

@@ -761,7 +761,7 @@ func TestHeartbeaterConfigNamesEveryMistake(t *testing.T) {
 		}
 	}
 	h := newHeartbeater(t, (&mongo.Client{}).Database("db"), func(c *HeartbeaterConfig) { *c = HeartbeaterConfig{Database: c.Database, Collection: "c"} })
-	if h.config.Interval != time.Second || h.config.MaxStale != 15*time.Second || !strings.HasPrefix(h.id, hostName()+"/") {
+	if h.Interval() != time.Second || h.config.MaxStale != 15*time.Second || !strings.HasPrefix(h.id, hostName()+"/") {
 		t.Errorf("the defaults are %+v, id %q", h.config, h.id)
 	}
 }

@@ -32,10 +32,23 @@ type effect struct {
 	nonce int64
 }
 
+// interpreter tells what an event means for the keys of one collection.
+type interpreter struct {
+	schema *keystore.Schema
+	// own is the _id of this instance's heartbeats. Empty: they are not in the stream.
+	own string
+	// decoded are the fields whose updates have an effect.
+	decoded []string
+}
+
+func newInterpreter(schema *keystore.Schema, own string) interpreter {
+	return interpreter{schema: schema, own: own, decoded: schema.DecodedFields()}
+}
+
 // interpret returns the effect of an event. It repeats the test of the server-side filter, so a
-// server that delivers too much costs only time. own is the _id of this instance's heartbeats;
-// empty: they are not in the stream.
-func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
+// server that delivers too much costs only time.
+func (in interpreter) interpret(e *event) (effect, error) {
+	schema, own := in.schema, in.own
 	switch {
 	case e.kind == kindDropDatabase:
 		return effect{loss: lost(reasonDropDatabase, nil)}, nil
@@ -45,6 +58,8 @@ func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
 		return effect{loss: lost(reasonRename, nil)}, nil
 	case e.collection == "":
 		return effect{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q for no collection", e.kind))}, nil
+	case e.renamedTo == schema.Collection: // something like a rename, from another collection
+		return effect{loss: lost(reasonUnknownType, fmt.Errorf("an event of type %q onto the collection", e.kind))}, nil
 	case own != "" && e.collection == HeartbeatCollection:
 		return effect{nonce: nonceOf(own, e)}, nil
 	case e.collection != schema.Collection:
@@ -56,7 +71,7 @@ func interpret(schema *keystore.Schema, own string, e *event) (effect, error) {
 	case kindInsert, kindReplace:
 		return documentEffect(schema, e)
 	case kindUpdate:
-		return updateEffect(schema, e)
+		return in.updateEffect(e)
 	case kindDelete:
 		change, err := newChange(schema, e)
 		return effect{change: change}, err
@@ -70,7 +85,12 @@ func newChange(schema *keystore.Schema, e *event) (*keycache.Change, error) {
 	if e.id.Type == 0 {
 		return nil, fmt.Errorf("an event of type %q without a documentKey", e.kind)
 	}
-	return &keycache.Change{ID: schema.ID(e.id), Time: e.time}, nil
+	id := schema.ID(e.id)
+	if id == "" {
+		// The change would be noted for no document, and its key would stay as it was.
+		return nil, fmt.Errorf("an event of type %q whose documentKey cannot be read", e.kind)
+	}
+	return &keycache.Change{ID: id, Time: e.time}, nil
 }
 
 // documentEffect reads an event that carries the document.
@@ -94,17 +114,20 @@ func documentEffect(schema *keystore.Schema, e *event) (effect, error) {
 }
 
 // updateEffect reads an event that shows only what it changed.
-func updateEffect(schema *keystore.Schema, e *event) (effect, error) {
-	ignorable, err := e.touchesOnly(schema.Ignorable())
-	if err != nil || ignorable {
+func (in interpreter) updateEffect(e *event) (effect, error) {
+	matters, err := e.mayTouch(in.decoded)
+	if err != nil || !matters {
 		return effect{}, err
 	}
-	change, err := newChange(schema, e)
+	change, err := newChange(in.schema, e)
 	if err != nil {
 		return effect{}, err
 	}
 	change.Refresh = true
-	return effect{change: change}, e.addShownHashes(schema, change)
+	if e.showsAll() {
+		change.Refusal = in.schema.RefusalIn(e.updated)
+	}
+	return effect{change: change}, e.addShownHashes(in.schema, change)
 }
 
 // nonceOf reads the nonce of a heartbeat of this instance. It arrives as an insert the first time

@@ -1,6 +1,7 @@
 package changestream
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,7 +76,7 @@ func interpretRaw(t *testing.T, b bson.Raw) (effect, error) {
 	if err != nil {
 		return effect{}, err
 	}
-	return interpret(&schema, own, &e)
+	return newInterpreter(&schema, own).interpret(&e)
 }
 
 func TestChangesOfADocument(t *testing.T) {
@@ -130,7 +131,11 @@ func TestChangesOfADocument(t *testing.T) {
 		{name: "update inside the hash", event: updated("key_hash.x", 7), refresh: true},
 		{name: "update that shortens the hash", event: raw(t, "update", described(bson.D{}, none, bson.A{bson.D{{Key: "field", Value: "key_hash"}, {Key: "newSize", Value: 1}}})), refresh: true},
 		{name: "update that sets too many hashes", event: updated("key_hash", many), refresh: true, hashes: manyHashes, broken: true},
-		{name: "update of another field that begins like it", event: updated("key_hash_old", hash.Hex()), refresh: true},
+		{name: "update of another field that begins like it", event: updated("key_hash_old", hash.Hex()), ignored: true},
+		{name: "update of a field that is not mapped", event: updated("plan", "pro"), ignored: true},
+		{name: "update of a field that is mapped and decides nothing", event: updated("key_prefix", "kt_"), ignored: true},
+		{name: "update inside the metadata", event: updated("metadata.team", "a"), refresh: true},
+		{name: "update of a field that is not mapped, and an array shortened", event: raw(t, "update", described(bson.D{{Key: "plan", Value: 1}}, none, bson.A{bson.D{{Key: "field", Value: "metadata.list"}}})), refresh: true},
 		{name: "update that unsets", event: raw(t, "update", described(bson.D{}, bson.A{"expires_at"}, nil)), refresh: true},
 		{name: "update of nothing", event: raw(t, "update", described(bson.D{}, none, nil)), refresh: true},
 		{name: "update inside an array", event: raw(t, "update", described(bson.D{{Key: "scopes.1", Value: "a"}}, none, nil)), refresh: true},
@@ -139,7 +144,7 @@ func TestChangesOfADocument(t *testing.T) {
 		{name: "last_used and usage_count, nested", event: raw(t, "update", described(bson.D{{Key: "last_used.at", Value: 1}}, bson.A{"usage_count"}, nil)), ignored: true},
 		{name: "last_used with another", event: raw(t, "update", described(bson.D{{Key: "last_used", Value: 1}, {Key: "is_active", Value: false}}, none, nil)), refresh: true},
 		{name: "last_used and a truncated array", event: raw(t, "update", described(bson.D{{Key: "last_used", Value: 1}}, none, bson.A{bson.D{{Key: "field", Value: "scopes"}}})), refresh: true},
-		{name: "a name that only begins like it", event: raw(t, "update", described(bson.D{{Key: "last_used_by", Value: 1}}, none, nil)), refresh: true},
+		{name: "replace that changes a field that is not mapped", event: raw(t, "replace", bson.E{Key: "fullDocument", Value: append(keyDocument(hash), bson.E{Key: "plan", Value: "pro"})}), hash: true, record: true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -197,8 +202,10 @@ func TestEventsThatAreLosses(t *testing.T) {
 		{"invalidate", raw(t, "invalidate", bson.E{Key: "ns"}), reasonInvalidate},
 		{"unknown type", raw(t, "reshapeCollection"), reasonUnknownType},
 		{"unknown type on another", raw(t, "reshapeCollection", namespace("other")), ""},
+		{"unknown type onto the collection", raw(t, "reshapeCollection", namespace("other"), to(schema.Collection)), reasonUnknownType},
 		{"unknown type on no collection", raw(t, "reshapeDatabase", noNamespace), reasonUnknownType},
 		{"insert into another", raw(t, "insert", namespace("other")), ""},
+		{"namespace of a type", raw(t, "insert", bson.E{Key: "ns", Value: bson.D{{Key: "coll", Value: 1}}}), reasonUnknownType},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -253,6 +260,19 @@ func TestHeartbeatsOfThisInstance(t *testing.T) {
 	}
 }
 
+// shortened returns the event with an embedded document that claims to be shorter than its own length.
+// The driver passes such an event on: it validates the batch and not the events in it.
+func shortened(t *testing.T, event bson.Raw, document string) bson.Raw {
+	t.Helper()
+	head := "\x03" + document + "\x00"
+	at := bytes.Index(event, []byte(head))
+	if at < 0 {
+		t.Fatalf("the event has no %s", document)
+	}
+	clear(event[at+len(head):][:4])
+	return event
+}
+
 func reasonOf(loss *lossError) Reason {
 	if loss == nil {
 		return ""
@@ -261,7 +281,18 @@ func reasonOf(loss *lossError) Reason {
 }
 
 func TestEventsThatCannotBeDecoded(t *testing.T) {
-	secret := "a value that must not be quoted"
+	secret, harmless := "a value that must not be quoted", bson.D{{Key: "plan", Value: "pro"}}
+	type part = struct {
+		name  string
+		value any
+	}
+	parts := func(all ...part) bson.E {
+		var d bson.D
+		for _, p := range all {
+			d = append(d, bson.E{Key: p.name, Value: p.value})
+		}
+		return bson.E{Key: "updateDescription", Value: d}
+	}
 	cases := map[string]bson.Raw{
 		"no operationType":         raw(t, "insert", bson.E{Key: "operationType"}),
 		"operationType of a type":  raw(t, "insert", bson.E{Key: "operationType", Value: 1}),
@@ -273,16 +304,36 @@ func TestEventsThatCannotBeDecoded(t *testing.T) {
 		"removedFields of numbers": raw(t, "update", described(bson.D{}, bson.A{1}, nil)),
 		"truncated without field":  raw(t, "update", described(bson.D{}, bson.A{}, bson.A{bson.D{}})),
 		"truncated of text":        raw(t, "update", described(bson.D{}, bson.A{}, bson.A{secret})),
+		// Each of them would be an update of a field that does not decide, or of no document.
+		"removedFields of a type":   raw(t, "update", parts(part{partUpdated, harmless}, part{partRemoved, secret})),
+		"truncatedArrays of a type": raw(t, "update", parts(part{partUpdated, harmless}, part{partTruncated, secret})),
+		"updatedFields of a type":   raw(t, "update", parts(part{partUpdated, secret}, part{partRemoved, bson.A{"plan"}})),
+		"updatedFields twice":       raw(t, "update", parts(part{partUpdated, harmless}, part{partUpdated, bson.D{{Key: "is_active", Value: false}}})),
+		"updatedFields too short":   raw(t, "update", parts(part{partUpdated, bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: []byte{4, 0, 0, 0}}}, part{partRemoved, bson.A{"plan"}})),
+		"symbol without length":     raw(t, "delete", bson.E{Key: "documentKey", Value: bson.D{{Key: "_id", Value: bson.RawValue{Type: bson.TypeSymbol, Value: make([]byte, 5)}}}}),
+		"namespace that is short":   shortened(t, raw(t, "insert"), "ns"),
+		"documentKey that is short": shortened(t, raw(t, "delete"), "documentKey"),
+		"target that is short":      shortened(t, raw(t, "rename", bson.E{Key: "to", Value: bson.D{{Key: "coll", Value: "b"}}}), "to"),
+		"rename onto a number":      raw(t, "rename", bson.E{Key: "ns", Value: bson.D{{Key: "coll", Value: "other"}}}, bson.E{Key: "to", Value: bson.D{{Key: "coll", Value: 1}}}),
 	}
 	for name, event := range cases {
-		m, err := interpretRaw(t, event)
-		if err == nil {
-			t.Errorf("%s: got %+v", name, m)
-			continue
+		cannotBeDecoded(t, name, event, secret)
+	}
+}
+
+// cannotBeDecoded expects an error that does not have the secret, and no panic.
+func cannotBeDecoded(t *testing.T, name string, event bson.Raw, secret string) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("%s: panic: %v", name, p)
 		}
-		if strings.Contains(err.Error(), secret) {
-			t.Errorf("%s: the error quotes the document: %v", name, err)
-		}
+	}()
+	switch m, err := interpretRaw(t, event); {
+	case err == nil:
+		t.Errorf("%s: got %+v", name, m)
+	case strings.Contains(err.Error(), secret):
+		t.Errorf("%s: the error quotes the document: %v", name, err)
 	}
 }
 
@@ -297,16 +348,49 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if bson.Raw(data).Validate() != nil {
-			// The driver returns only complete documents.
-			return
-		}
 		e, err := decodeEvent(data)
 		if err != nil {
 			return
 		}
-		if m, err := interpret(&schema, own, &e); err == nil && m.change != nil && m.loss != nil {
+		if m, err := newInterpreter(&schema, own).interpret(&e); err == nil && m.change != nil && m.loss != nil {
 			t.Fatal("both a change and a loss")
 		}
 	})
+}
+
+// TestUpdatesThatRefuseAKey: an event that shows all of its change, and nothing but the switch off.
+func TestUpdatesThatRefuseAKey(t *testing.T) {
+	off, none := bson.E{Key: "is_active", Value: false}, bson.A{}
+	unknown := described(bson.D{off}, none, nil)
+	unknown.Value = append(unknown.Value.(bson.D), bson.E{Key: "replacedParts", Value: none})
+	for _, c := range []struct {
+		name   string
+		change bson.E
+		off    bool
+	}{
+		{"off", described(bson.D{off}, none, nil), true},
+		{"off, no array shortened", described(bson.D{off}, none, none), true},
+		{"off, and a field that is not mapped", described(bson.D{off, {Key: "plan", Value: 1}}, none, nil), true},
+		{"off, and the hash", described(bson.D{off, {Key: "key_hash", Value: "x"}}, none, nil), false},
+		{"off, and a field removed", described(bson.D{off}, bson.A{"expires_at"}, nil), false},
+		{"off, and an array shortened", described(bson.D{off}, none, bson.A{bson.D{{Key: "field", Value: "scopes"}}}), false},
+		{"off, and an unknown part", unknown, false},
+		{"switch removed", described(bson.D{}, bson.A{"is_active"}, nil), false},
+		{"on", described(bson.D{{Key: "is_active", Value: true}}, none, nil), false},
+	} {
+		m, err := interpretRaw(t, raw(t, "update", c.change))
+		if err != nil || m.change == nil {
+			t.Fatalf("%s: got %+v, %v", c.name, m, err)
+		}
+		if got := m.change.Refusal; got.Off != c.off || got.Expires {
+			t.Errorf("%s: got %+v", c.name, got)
+		}
+		if !m.change.Refresh {
+			t.Errorf("%s: the document is not read again", c.name)
+		}
+	}
+	document := set(keyDocument(apikey.HashOf("some key text")), off)
+	if m, err := interpretRaw(t, raw(t, "replace", bson.E{Key: "fullDocument", Value: document})); err != nil || m.change.Refusal.Off {
+		t.Errorf("a replace needs no refusal, it has the record: %+v, %v", m.change, err)
+	}
 }

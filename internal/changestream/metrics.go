@@ -65,6 +65,7 @@ type metrics struct {
 	failures  *prometheus.CounterVec
 	watchdog  prometheus.Counter
 	misses    prometheus.Counter
+	moved     prometheus.Gauge
 	lag       *prometheus.HistogramVec
 	roundTrip prometheus.Histogram
 }
@@ -89,6 +90,9 @@ func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, e
 		misses: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keytail_stream_freshness_misses_total", Help: "Streams closed because acknowledged heartbeats did not arrive.",
 		}),
+		moved: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keytail_stream_moved", Help: "1 while the primary serves the change stream because another member, which --read-preference allows, was behind or did not answer.",
+		}),
 		lag: prometheus.NewHistogramVec(instrument.Histogram("keytail_event_lag_seconds",
 			"Age of events when applied, by the wall clocks of the server and of this machine. change: how late this instance saw changes of keys, so also revocations. heartbeat: the same for its own heartbeats.",
 			lagBuckets), []string{"kind"}),
@@ -97,7 +101,7 @@ func newMetrics(registerer prometheus.Registerer, catchUp *catchUp) (*metrics, e
 			lagBuckets)),
 	}
 	m.makeSeries()
-	all := []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.lag, m.roundTrip}
+	all := []prometheus.Collector{m.events, m.losses, m.opens, m.failures, m.watchdog, m.misses, m.moved, m.lag, m.roundTrip}
 	return m, instrument.Register(registerer, append(all, catchUpGauges(catchUp)...)...)
 }
 

@@ -54,7 +54,7 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 func TestAFailureHasALabelOfTheList(t *testing.T) {
 	t.Parallel()
 	failures := []error{
-		errWatchdog, errFreshnessMiss, errDriverResumed, errOutageOver, errTokenLayout, errors.New("another"),
+		errWatchdog, errFreshnessMiss, errDriverResumed, errOutageOver, errTokenLayout, errNoMember, errors.New("another"),
 		keystore.ErrCollectionMissing, keystore.ErrIsView, keystore.ErrIsTimeseries, mongo.ErrMissingResumeToken,
 		context.DeadlineExceeded,
 		topology.ServerSelectionError{},

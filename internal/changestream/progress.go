@@ -40,12 +40,20 @@ func (t *Tail) heartbeatReceived(nonce int64) error {
 // cursor survives elections: a deposed primary that is cut off from its successor keeps it open
 // and delivers nothing. The next open reaches the new primary.
 func (t *Tail) checkOverdue(s *stream) error {
-	h := t.config.Heartbeater
-	if s.changes.RemainingBatchLength() > 0 || !h.tracker.isOverdue(s.opened, t.config.Now(), h.config.MaxStale/MaxStaleParts) {
+	if s.changes.RemainingBatchLength() > 0 || !t.isOverdue(s) {
 		return nil
 	}
 	t.metrics.misses.Inc()
 	return errFreshnessMiss
+}
+
+func (t *Tail) isOverdue(s *stream) bool {
+	h := t.config.Heartbeater
+	now, limit := t.config.Now(), h.config.MaxStale/MaxStaleParts
+	if t.config.Scope == ScopeCollection {
+		return h.tracker.isUncovered(now, limit)
+	}
+	return h.tracker.isOverdue(s.opened, now, limit)
 }
 
 // checkProgress examines a resumed stream that has ended with err. It turns err into a loss if

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/mongoclient"
 )
 
 // Scope is what the change stream watches.
@@ -67,12 +68,13 @@ type watcher interface {
 	Watch(ctx context.Context, pipeline any, opts ...options.Lister[options.ChangeStreamOptions]) (*mongo.ChangeStream, error)
 }
 
-// target is what the stream watches.
+// target is what the stream watches, on the members that may serve it now.
 func (t *Tail) target() watcher {
+	db := mongoclient.OnMembers(t.db, t.placement.current())
 	if t.config.Scope == ScopeCollection {
-		return t.db.Collection(t.config.Schema.Collection)
+		return db.Collection(t.config.Schema.Collection)
 	}
-	return t.db
+	return db
 }
 
 // cursorNamespace is the collection part of the namespace of the stream's cursor.
@@ -157,6 +159,14 @@ func (t *Tail) positionReached(position clustertime.Time) error {
 	return nil
 }
 
+// cursorOpened notes that the stream has another cursor, and uses what the one before has proved.
+func (t *Tail) cursorOpened() error {
+	if n := t.config.Heartbeater.tracker.cursorOpened(); n != 0 {
+		return t.heartbeatReceived(n)
+	}
+	return nil
+}
+
 // CheckAccess is Try at the start. It returns an error if an operator has to repair something
 // first: a credential that may not watch (keystore.ErrUnauthorized), or a server that does not
 // offer such a stream. A transient or unknown error is counted and logged: Run tries again.
@@ -178,7 +188,7 @@ func (t *Tail) CheckAccess(ctx context.Context) error {
 func (t *Tail) Try(ctx context.Context) error {
 	changes, err := t.target().Watch(ctx, t.pipeline, options.ChangeStream().SetMaxAwaitTime(t.config.MaxAwait))
 	if err != nil {
-		return t.explain(err)
+		return t.explain(t.placement.explain(err))
 	}
 	defer func() { _ = changes.Close(ctx) }()
 	token := changes.ResumeToken()
@@ -193,6 +203,9 @@ func (t *Tail) explain(err error) error {
 	if f, _ := describe(err); !keystore.NotAllowed(err) {
 		if f.needsOperator {
 			return fmt.Errorf("the server refuses to open the change stream (%s): %s: %w", f.name, f.advice, err)
+		}
+		if errors.Is(err, errNoMember) {
+			return fmt.Errorf("%s: opening the change stream: %w", f.advice, err)
 		}
 		return fmt.Errorf("opening the change stream: %w", err)
 	}

@@ -227,6 +227,40 @@ func TestAPositionFromBeforeTheTimeWentBackProvesNothing(t *testing.T) {
 	}
 }
 
+// A cursor that was opened after a heartbeat may be on a restored server, whose positions are of another history. A
+// heartbeat that was sent since, and acknowledged, shows that it is not.
+func TestAPositionNeedsAHeartbeatThatWasSentOverItsCursor(t *testing.T) {
+	var m heartbeatTracker
+	first := m.send(after(0)).nonce
+	m.acknowledge(first, 500, after(1))
+	inFlight := m.send(after(1)).nonce
+	if n := m.cursorOpened(); n != 0 {
+		t.Errorf("without a position the heartbeat %d is covered", n)
+	}
+	m.acknowledge(inFlight, 550, after(2))
+	if n := m.newestCoveredBy(600); n != 0 {
+		t.Errorf("covers heartbeat %d", n)
+	}
+	second := m.send(after(2)).nonce
+	m.acknowledge(second, 700, after(3))
+	if n := m.newestCoveredBy(700); n != second {
+		t.Errorf("of the cursor's own time: %d, want %d", n, second)
+	}
+}
+
+// Where each cursor breaks soon, the next one finds what the one before has proved.
+func TestACursorThatBreaksHasProvedWhatWasBeforeIt(t *testing.T) {
+	var m heartbeatTracker
+	first := m.send(after(0)).nonce
+	m.acknowledge(first, 500, after(1))
+	m.cursorOpened()
+	m.newestCoveredBy(600)
+	m.acknowledge(m.send(after(2)).nonce, 700, after(3))
+	if n := m.cursorOpened(); n != first {
+		t.Errorf("got %d, want %d", n, first)
+	}
+}
+
 func TestCollectionScopeIsNotFreshWithoutAMajority(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := collectionRig(t, &s.Server, func(h *HeartbeaterConfig) { h.MaxStale = 600 * time.Millisecond })
@@ -447,7 +481,7 @@ func TestKeysInACollectionOfTheHeartbeatsName(t *testing.T) {
 	keys.Collection = HeartbeatCollection
 	config := Config{Scope: ScopeCollection, Schema: keys, Heartbeater: &Heartbeater{id: "the key"}}
 	e := event{kind: kindDelete, collection: HeartbeatCollection, id: bson.RawValue{Type: kind, Value: value}, time: 7}
-	m, err := interpret(&config.Schema, config.heartbeatID(), &e)
+	m, err := newInterpreter(&config.Schema, config.heartbeatID()).interpret(&e)
 	if err != nil || m.change == nil || m.nonce != 0 {
 		t.Errorf("got %+v, %v", m, err)
 	}

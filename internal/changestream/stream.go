@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/guard"
@@ -27,7 +28,9 @@ type stream struct {
 	// namespace is the collection part of the cursor's namespace.
 	namespace string
 	db        *mongo.Database
-	resumed   bool
+	// preference is that with which the stream was opened.
+	preference *readpref.ReadPref
+	resumed    bool
 	// firstBatchRead is set once the first batch has been read. Until then a read without an event
 	// is no request to the server.
 	firstBatchRead bool
@@ -46,6 +49,10 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 	s, err := t.watch(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the change stream: %w", err)
+	}
+	if err := t.cursorOpened(); err != nil {
+		s.close()
+		return nil, err
 	}
 	kind := openedResumed
 	if !s.resumed {
@@ -66,6 +73,10 @@ func (t *Tail) open(ctx context.Context) (*stream, error) {
 func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	if loss := classify(t.config.Heartbeater.tracker.rewoundErr()); loss != nil {
 		t.declareLoss(loss)
+	}
+	if t.token != nil && !isEncodable(t.token) {
+		// Every attempt with it would fail, without a reply of the server.
+		t.declareLoss(lost(reasonTokenRemoved, errTokenMalformed))
 	}
 	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
@@ -94,7 +105,7 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 	changes, err := t.target().Watch(mongo.NewSessionContext(ctx, session), t.pipeline, opts)
 	if err != nil {
 		session.EndSession(context.Background())
-		return nil, t.watchdogErr(ctx, err)
+		return nil, t.watchdogErr(ctx, t.placement.explain(err))
 	}
 	return &stream{
 		changes: changes,
@@ -102,6 +113,8 @@ func (t *Tail) watch(ctx context.Context) (*stream, error) {
 		cursor:  changes.ID(),
 		db:      t.db,
 		resumed: t.token != nil,
+
+		preference: t.placement.current(),
 
 		namespace: t.config.cursorNamespace(),
 
@@ -177,6 +190,10 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 	if err := t.catchUp.exceededErr(); err != nil {
 		return err
 	}
+	if t.placement.returns(t.config.Now()) {
+		t.metrics.moved.Set(0)
+		return errMovesBack
+	}
 	request := s.firstBatchRead && s.changes.RemainingBatchLength() == 0
 	driverResumes := s.driverResumes
 	got, err := t.read(ctx, s)
@@ -199,10 +216,19 @@ func (t *Tail) step(ctx context.Context, s *stream) error {
 	return t.checkOverdue(s)
 }
 
-// read requests the next event under the watchdog.
+// read takes the next event. If that needs a request to the server, the request is under the
+// watchdog. An event of a batch that has already arrived needs none (DESIGN.md, "The watchdog").
 func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
+	if s.changes.RemainingBatchLength() > 0 {
+		return t.next(ctx, s)
+	}
 	ctx, cancel := t.requestContext(ctx)
 	defer cancel()
+	return t.next(ctx, s)
+}
+
+// next takes the next event from the driver. False without an error: the batch was empty.
+func (t *Tail) next(ctx context.Context, s *stream) (bool, error) {
 	got := s.changes.TryNext(ctx)
 	if err := t.config.Heartbeater.tracker.rewoundErr(); err != nil {
 		return false, err
@@ -211,6 +237,13 @@ func (t *Tail) read(ctx context.Context, s *stream) (bool, error) {
 	t.firstCursor = t.firstCursor && id == s.cursor
 	if id != s.cursor && id != 0 {
 		if err := t.noteDriverResume(s, id); err != nil {
+			return false, err
+		}
+	}
+	if got && id == 0 && s.cursor != 0 {
+		// The server has closed the cursor after this batch. It may be one that the driver has opened on its own, and
+		// then nothing else shows that.
+		if err := t.cursorOpened(); err != nil {
 			return false, err
 		}
 	}
@@ -246,6 +279,13 @@ func (t *Tail) noteDriverResume(s *stream, cursor int64) error {
 		return errDriverResumed
 	}
 	t.handleFailure(phaseGetMore, errDriverResumed)
+	if err := t.cursorOpened(); err != nil {
+		return err
+	}
+	if t.config.Scope == ScopeCollection {
+		// What was sent before proves nothing. That includes a heartbeat that is sent before cursorOpened.
+		t.config.Heartbeater.requestNow()
+	}
 	return nil
 }
 
@@ -255,7 +295,7 @@ func (t *Tail) apply(s *stream, raw bson.Raw) error {
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
-	m, err := interpret(&t.config.Schema, t.config.heartbeatID(), &e)
+	m, err := t.interpreter.interpret(&e)
 	if err != nil {
 		return lost(reasonUndecodable, err)
 	}
@@ -300,11 +340,11 @@ func (s *stream) close() {
 	_ = s.changes.Close(ctx)
 	if forgotten {
 		// The driver dropped the cursor without telling the server, which would keep it for ten
-		// minutes.
+		// minutes. Of several secondaries, this may reach another one than the stream's.
 		_ = s.db.RunCommand(ctx, bson.D{
 			{Key: "killCursors", Value: s.namespace},
 			{Key: "cursors", Value: bson.A{s.cursor}},
-		}).Err()
+		}, options.RunCmd().SetReadPreference(s.preference)).Err()
 	}
 	s.session.EndSession(ctx)
 }

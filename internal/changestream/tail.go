@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/clustertime"
@@ -43,6 +45,8 @@ const (
 	// short enough for a brief interruption, slow enough for a fleet.
 	minPause = 100 * time.Millisecond
 	maxPause = 5 * time.Second
+	// retryJitter is the share by which such a pause is longer or shorter.
+	retryJitter = backoff.DefaultRandomizationFactor
 )
 
 // Sink receives what the stream delivers, from one goroutine and in order. keycache.Cache is one.
@@ -89,6 +93,9 @@ type Config struct {
 	// Sink and Collection are required.
 	Sink       Sink
 	Collection Collection
+	// ReadPreference is which members may serve the stream. Whoever does, a heartbeat's round trip
+	// proves the freshness (DESIGN.md, "Which member serves the stream"). Nil: the primary.
+	ReadPreference *readpref.ReadPref
 	// Heartbeater writes the heartbeats that move the freshness when they arrive through the
 	// stream. Required; in ScopeDatabase it writes into the same Database. The tail informs it when
 	// the stream is open; its Run must be called separately.
@@ -112,6 +119,8 @@ type Config struct {
 	MinCatchUp, MaxCatchUp time.Duration
 	// Now is the clock for the freshness. Nil: time.Now.
 	Now func() time.Time
+	// Random returns a random number in [0, 1), for pauses. Nil: math/rand/v2's.
+	Random func() float64
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
 	// Registerer takes the metrics. Nil: none.
@@ -136,6 +145,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Float64
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
@@ -167,15 +179,17 @@ func (c *Config) validate() error {
 
 // Tail follows the change stream. Its state belongs to the goroutine in Run.
 type Tail struct {
-	config   Config
-	pipeline mongo.Pipeline
-	// db reads from the primary, regardless of the client's default: a stream that is opened again
-	// is then on the new primary. Its read concern is the only one that a change stream can have,
-	// regardless of the connection string.
-	db      *mongo.Database
-	logger  *zap.Logger
-	metrics *metrics
-	status  atomic.Pointer[Status]
+	config      Config
+	pipeline    mongo.Pipeline
+	interpreter interpreter
+	// db has the only read concern that a change stream can have, regardless of the connection
+	// string.
+	db *mongo.Database
+	// placement is on which member the stream is opened.
+	placement placement
+	logger    *zap.Logger
+	metrics   *metrics
+	status    atomic.Pointer[Status]
 	// diagnosis is what the tail does and fails at, for others.
 	diagnosis diagnosis
 	// catchUp limits how long the stream may be behind.
@@ -216,12 +230,16 @@ func New(config Config) (*Tail, error) {
 		config:   config,
 		pipeline: config.pipeline(),
 		db:       mongoclient.Database(config.Database.Client(), config.Database.Name()),
+
+		placement: placement{preference: config.ReadPreference, random: config.Random},
+
 		logger:   config.Logger.Named("changestream"),
 		metrics:  m,
 		watchdog: config.Watchdog,
 		catchUp:  catchUp,
 		logged:   map[string]failureLog{},
 	}
+	t.interpreter = newInterpreter(&t.config.Schema, t.config.heartbeatID())
 	t.status.Store(&Status{})
 	return t, nil
 }
@@ -232,11 +250,12 @@ func (t *Tail) Run(ctx context.Context) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = minPause
 	pause.MaxInterval = maxPause
+	pause.RandomizationFactor = 0 // the jitter is added below
 	for {
 		if moved := t.follow(ctx); moved {
 			pause.Reset()
 		}
-		if !t.waitToRetry(ctx, pause.NextBackOff()) {
+		if !t.waitToRetry(ctx, timing.JitterBy(t.config.Random, pause.NextBackOff(), retryJitter)) {
 			return nil
 		}
 	}
@@ -272,9 +291,13 @@ func (t *Tail) follow(ctx context.Context) (moved bool) {
 	}
 	defer s.close()
 	t.diagnosis.does(Reading, time.Time{})
-	t.logger.Info("the change stream is open", zap.Bool("resumed", s.resumed))
+	t.logger.Info("the change stream is open", zap.Bool("resumed", s.resumed), zap.Stringer("read_preference", s.preference.Mode()))
 	for {
 		if err := t.step(ctx, s); err != nil {
+			if errors.Is(err, errMovesBack) {
+				t.logger.Info("the change stream moves back to the members that --read-preference allows")
+				return true
+			}
 			if ctx.Err() == nil {
 				// Before the stream is closed, which takes time.
 				t.handleFailure(phaseGetMore, t.checkProgress(s, err))

@@ -3,6 +3,7 @@ package changestream
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -27,4 +28,14 @@ func tokenTime(token bson.Raw) (clustertime.Time, bool) {
 		return 0, false
 	}
 	return clustertime.Time(binary.BigEndian.Uint64(head[1:])), true
+}
+
+// errTokenMalformed means that no stream can be opened after the token.
+var errTokenMalformed = errors.New("the server sent a resume token that is not valid BSON")
+
+// isEncodable reports whether a request can contain the token. The driver keeps a token as it arrived,
+// and fails to encode the request if a part of it is not valid BSON.
+func isEncodable(token bson.Raw) bool {
+	_, err := bson.Marshal(bson.D{{Key: "resumeAfter", Value: token}})
+	return err == nil
 }

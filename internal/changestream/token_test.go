@@ -1,11 +1,15 @@
 package changestream
 
 import (
+	"encoding/binary"
+	"slices"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/clustertime"
+	"github.com/keytail/keytail/internal/devmongo"
+	"github.com/keytail/keytail/internal/mongotest"
 )
 
 func TestTokenTime(t *testing.T) {
@@ -36,5 +40,23 @@ func TestTokenTime(t *testing.T) {
 	}
 	if _, ok := tokenTime(nil); ok {
 		t.Error("a time was read from no token")
+	}
+}
+
+// With a token that the driver cannot encode, no attempt to resume would ever reach the server.
+func TestATokenThatIsNotBSONIsALoss(t *testing.T) {
+	s := mongotest.StartDevmongo(t, devmongo.Config{})
+	r, open := openBehind(t, s, 1)
+	const text = 4 + 1 + len("_data\x00") // where the length of the text is
+	malformed := slices.Clone(r.token)
+	binary.LittleEndian.PutUint32(malformed[text:], 1<<30)
+	r.token = malformed
+	again, err := r.watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close()
+	if !open.resumed || again.resumed {
+		t.Errorf("resumed: with the server's token %v, with a malformed one %v", open.resumed, again.resumed)
 	}
 }

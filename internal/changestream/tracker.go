@@ -27,6 +27,12 @@ type heartbeatTracker struct {
 	last int64
 	// position is how far in the oplog the stream is known to be, in collection scope.
 	position clustertime.Time
+	// covered is the position up to which everything has been applied, in collection scope. sentBefore is the
+	// sequence number of the last heartbeat that was sent before the stream's cursor was known to be open. While no
+	// later one is acknowledged, positions prove nothing; provesSince is when the first was.
+	covered     clustertime.Time
+	sentBefore  int64
+	provesSince time.Time
 	// newestDelivered is the sequence number of the newest heartbeat that was received.
 	newestDelivered int64
 	// acknowledged is the newest that was acknowledged.
@@ -104,6 +110,9 @@ func (m *heartbeatTracker) acknowledge(nonce int64, at clustertime.Time, now tim
 	if at >= s.position {
 		s.acknowledgedTime = at
 	}
+	if m.acknowledged.seq <= m.sentBefore && s.seq > m.sentBefore {
+		m.provesSince = now
+	}
 	if m.acknowledged.seq < s.seq {
 		m.acknowledged = *s
 	}
@@ -147,18 +156,45 @@ func (m *heartbeatTracker) startAt(position clustertime.Time) {
 	m.position = position
 }
 
+// cursorOpened notes that the stream has another cursor now. It returns the nonce of the newest heartbeat that
+// the cursors before have proved and that has not been received, else zero.
+func (m *heartbeatTracker) cursorOpened() int64 {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	nonce := m.newestCovered()
+	m.sentBefore = m.last
+	return nonce
+}
+
 // newestCoveredBy notes that everything up to position has been applied. It returns the nonce of
 // the newest heartbeat that this covers and that has not been received, else zero.
 func (m *heartbeatTracker) newestCoveredBy(position clustertime.Time) int64 {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.position = max(m.position, position)
+	m.covered = position
+	return m.newestCovered()
+}
+
+// newestCovered is newestCoveredBy for the last position. The caller holds the mutex.
+func (m *heartbeatTracker) newestCovered() int64 {
+	if !m.positionsProve() {
+		// The server may have been restored since the last acknowledgement and before the cursor was opened. Then
+		// position and heartbeats belong to two histories.
+		return 0
+	}
 	for seq := m.last; seq > m.newestDelivered && seq > m.last-trackedHeartbeats; seq-- {
-		if s := &m.sent[seq%trackedHeartbeats]; s.acknowledgedTime != 0 && s.acknowledgedTime <= position {
+		if s := &m.sent[seq%trackedHeartbeats]; s.acknowledgedTime != 0 && s.acknowledgedTime <= m.covered {
 			return s.nonce
 		}
 	}
 	return 0
+}
+
+// positionsProve reports whether a heartbeat that was sent over the stream's cursor is acknowledged. The caller holds
+// the mutex.
+func (m *heartbeatTracker) positionsProve() bool {
+	return m.acknowledged.seq > m.sentBefore || !guard.SameCursor
 }
 
 // anySent reports whether a heartbeat was sent at all.
@@ -166,6 +202,15 @@ func (m *heartbeatTracker) anySent() bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	return m.last > 0
+}
+
+// isUncovered is isOverdue in collection scope. The wait begins when the stream's positions began to prove something:
+// otherwise a stream would be closed, again and again, where a heartbeat takes longer than half of limit.
+func (m *heartbeatTracker) isUncovered(now time.Time, limit time.Duration) bool {
+	m.mutex.Lock()
+	since, proves := m.provesSince, m.positionsProve()
+	m.mutex.Unlock()
+	return proves && m.isOverdue(since, now, limit)
 }
 
 // isOverdue reports whether the stream, open since opened, has not delivered an acknowledged

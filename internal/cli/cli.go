@@ -57,6 +57,12 @@ type DevServer interface {
 	Run(ctx context.Context) error
 	// URI is its connection string.
 	URI() string
+	// Freeze delays every reply to clients with this application name until Heal, and
+	// BlackHole drops what they send and the replies to them. Empty: all clients. The
+	// playground uses them.
+	Freeze(appName string)
+	BlackHole(appName string)
+	Heal()
 }
 
 // Deps are what main passes in.
@@ -85,6 +91,7 @@ type grammar struct {
 	Instances   instancesCommand   `cmd:"" help:"List the live instances."`
 	Audit       auditCommand       `cmd:"" help:"List who did what to which key, newest first."`
 	Events      eventsCommand      `cmd:"" help:"Show changes of keys as they happen, until Ctrl-C."`
+	Check       checkCommand       `cmd:"" help:"Check whether recorded answers keep keytail's promises: a history, or decision logs and writes. Exit code 0 if they do, 1 if one does not, 2 if something cannot be read."`
 	Completion  completionCommand  `cmd:"" help:"Print a shell script for completion of commands and flags."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Check whether a running keytail is alive. Exit code 0 or 1. For HEALTHCHECK in a container."`

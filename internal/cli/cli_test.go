@@ -26,9 +26,9 @@ func TestExitCodes(t *testing.T) {
 		"unknown command":        {[]string{"sevre"}, exitUsage, []string{"unexpected argument sevre"}},
 		"parser and check":       {[]string{unreachable, "--cache-size=big", "--addr=x"}, exitUsage, []string{"--cache-size", "--addr"}},
 		"check and routes": {
-			[]string{unreachable, "--max-stale=2h", "--key-sources=nowhere,bearer", "--trusted-proxies=10.0.0.0/99"},
+			[]string{unreachable, "--max-stale=2h", "--key-sources=nowhere,bearer", "--trusted-proxies=10.0.0.0/99", "--auth-headers=X-Auth-User"},
 			exitUsage,
-			[]string{"--max-stale", `"nowhere"`, `"10.0.0.0/99"`},
+			[]string{"--max-stale", `"nowhere"`, `"10.0.0.0/99"`, `identity header "X-Auth-User": it must be one of X-Auth-Key-Id, `},
 		},
 		"mapping": {
 			[]string{unreachable, "--map-hash-encoding=md5", "--map-org-id=org.id", "--map-name=user_id", "--map-expires-form=iso", "--default-scopes=a b", "--map-hash="},
@@ -135,8 +135,8 @@ func TestMistakesInTheFileAreReportedWithOthers(t *testing.T) {
 func TestCacheSizesAreRefusedBeforeTheStart(t *testing.T) {
 	for size := range 6 {
 		c := serveCommand{Config: config.Config{
-			MongoDBURI: "mongodb://127.0.0.1:1", Database: "keys", Collection: "api_keys", Addr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0",
-			MaxStale: time.Second, HeartbeatInterval: 100 * time.Millisecond, CacheSize: size, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: time.Hour, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
+			MongoDBURI: "mongodb://127.0.0.1:1", Database: "keys", Collection: "api_keys", Addr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", UnixSocketMode: "0660",
+			MaxStale: time.Second, HeartbeatInterval: 100 * time.Millisecond, ReadPreference: "primary", CacheSize: size, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: time.Hour, KeyPrefix: "kt", LogLevel: "info", LogFormat: "json",
 			Map: config.Mapping{Hash: "key_hash", Active: "is_active", UserID: "user_id"},
 		}}
 		_, refused := keycache.New(keycache.Config{SizeMiB: size, MaxStale: time.Second})

@@ -16,6 +16,10 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 	if err != nil {
 		return daemon.Config{}, err
 	}
+	preference, err := to.ReadPreference(cfg.ReadPreference)
+	if err != nil {
+		return daemon.Config{}, err
+	}
 	usage := service.UsageWrite
 	if !cfg.TrackUsage {
 		usage = service.UsageOff
@@ -31,6 +35,7 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 			StateDatabase:     cfg.StateDatabase,
 			MaxStale:          cfg.MaxStale,
 			HeartbeatInterval: cfg.HeartbeatInterval,
+			ReadPreference:    preference,
 			MaxReads:          to.MaxReads,
 			CacheSizeMiB:      cfg.CacheSize,
 			Preload:           preload.Mode(cfg.Preload),
@@ -39,10 +44,12 @@ func daemonConfig(cfg *config.Config, to database, version string) (daemon.Confi
 			KeyPrefix:         cfg.KeyPrefix,
 			RequireBinding:    cfg.RequireBinding,
 			Usage:             usage,
+			UsageInterval:     cfg.UsageInterval,
 			Version:           version,
 		},
 		KeySources:     cfg.KeySources,
 		TrustedProxies: cfg.TrustedProxies,
+		AuthHeaders:    cfg.AuthHeaders,
 
 		AuthCallerNetworks:  cfg.AuthCallerNetworks,
 		TraceCallerNetworks: cfg.TraceCallerNetworks,

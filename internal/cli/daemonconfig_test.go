@@ -15,8 +15,8 @@ import (
 func TestEverySettingReachesTheDaemon(t *testing.T) {
 	cfg := config.Config{
 		Database: "app", Collection: "keys", EnsureSchema: true, StreamScope: "collection", StateDatabase: "state", MaxStale: 1,
-		HeartbeatInterval: 2, CacheSize: 3, Preload: "on", AuditInterval: 4, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
-		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
+		HeartbeatInterval: 2, ReadPreference: "nearest", UsageInterval: 7, CacheSize: 3, Preload: "on", AuditInterval: 4, ExpiryNotice: 6, KeyPrefix: "kt", RequireBinding: true, TrackUsage: true,
+		KeySources: []string{"bearer"}, TrustedProxies: []string{"10.0.0.1"}, AuthHeaders: []string{"X-Auth-User-Id"}, Policies: map[string]config.Policy{"one": {OrgID: "acme"}},
 		Map:            config.Mapping{HashSecretFile: writeSecret(t, "pepper\n", 0o600)},
 		GRPCReflection: true, AuthCallerNetworks: []string{"10.0.0.2"}, TraceCallerNetworks: []string{"10.0.0.3"}, // and no ForwardAuth
 		HideCredentials: true, CallerTokenFile: "callers", AdminTokenFile: "admins", AdminAuditReads: true,
@@ -28,7 +28,7 @@ func TestEverySettingReachesTheDaemon(t *testing.T) {
 		t.Fatalf("secret %q, %v", got.HashSecret, err)
 	}
 	// These have no flag, or newService sets them.
-	elsewhere := map[string]bool{"InstanceName": true, "Logger": true, "LogLevel": true, "Registerer": true, "Registry": true, "TracerProvider": true, "Settings": true, "OpenPerToken": true, "AdminOpenPerToken": true}
+	elsewhere := map[string]bool{"RefreshQueue": true, "OutdatedShare": true, "InstanceName": true, "Logger": true, "LogLevel": true, "Registerer": true, "Registry": true, "TracerProvider": true, "Settings": true, "OpenPerToken": true, "AdminOpenPerToken": true, "Playground": true}
 	for _, part := range []reflect.Value{reflect.ValueOf(got), reflect.ValueOf(got.Config)} {
 		for i := range part.NumField() {
 			if name := part.Type().Field(i).Name; part.Field(i).IsZero() != elsewhere[name] {

@@ -54,6 +54,13 @@ func (d *serveRun) startDev() (*devServer, error) {
 // bindOne binds the address of one listener. With --dev, a default address that is
 // in use is replaced by a free port, so that a first try does not fail.
 func (d *serveRun) bindOne(ctx context.Context, l config.Listener) (net.Listener, error) {
+	if path, is := config.UnixSocket(l.Addr); is {
+		mode, err := d.cfg.SocketMode()
+		if err != nil {
+			return nil, err
+		}
+		return listenUnix(ctx, l.Flag, path, mode)
+	}
 	bound, err := listen(ctx, l.Flag, l.Addr)
 	if !d.cfg.Dev || d.given[l.Flag] || !errors.Is(err, syscall.EADDRINUSE) {
 		return bound, err

@@ -52,7 +52,8 @@ func TestWelcomeWithCallerTokens(t *testing.T) {
 
 func TestWelcome(t *testing.T) {
 	w := greeting{
-		mongoDB: "mongodb://127.0.0.1:27127/?replicaSet=rs", public: "http://127.0.0.1:8080", operations: "http://127.0.0.1:9090",
+		playground: true,
+		mongoDB:    "mongodb://127.0.0.1:27127/?replicaSet=rs", public: "http://127.0.0.1:8080", operations: "http://127.0.0.1:9090",
 		admin: "http://127.0.0.1:43211", moved: []move{{"the admin listener", "127.0.0.1:9091", "127.0.0.1:43211"}},
 		program: "keytail", tokenFile: "/tmp/it's/admin-token",
 		valid: seed.Example{Key: "kt_valid", ID: "63b28f00a5cdcafdda709172"}, expired: seed.Example{Key: "kt_expired"}, scoped: seed.Example{Key: "kt_scoped"},
@@ -61,10 +62,11 @@ func TestWelcome(t *testing.T) {
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_valid"}'`,
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_expired"}'`,
 		`curl -s -w '\n' http://127.0.0.1:8080/v1/keys/verify -H 'Content-Type: application/json' -d '{"key":"kt_scoped","scopes":["orders:write"]}'`,
-		`keytail keys create --user-id ada --scopes orders:read --admin-url http://127.0.0.1:43211 --token-file '/tmp/it'\''s/admin-token'`,
+		`keytail keys create --user-id ada --scopes orders:read --wait fleet --admin-url http://127.0.0.1:43211 --token-file '/tmp/it'\''s/admin-token'`,
 		`keytail keys revoke 63b28f00a5cdcafdda709172 --wait fleet --admin-url http://127.0.0.1:43211 --token-file '/tmp/it'\''s/admin-token'`,
 		"127.0.0.1:9091 is in use: the admin listener is on 127.0.0.1:43211",
 		"  admin       http://127.0.0.1:43211  (status page, admin API)",
+		"http://127.0.0.1:43211/playground",
 		"  MongoDB     mongodb://127.0.0.1:27127/?replicaSet=rs",
 	}
 	for _, token := range []string{"", "ABC"} {

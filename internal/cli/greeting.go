@@ -19,6 +19,7 @@ func (d *serveRun) printGreeting(p parts) error {
 		mongoDB: p.dev.URI(), public: p.listeners.url(config.Public), operations: p.listeners.url(config.Operations),
 		admin: p.listeners.url(config.Admin), moved: d.moved,
 		program: program(), tokenFile: d.cfg.AdminTokenFile, callers: d.cfg.CallerTokenFile,
+		playground: config.Loopback(d.cfg.AdminAddr),
 	}
 	if isTTY(d.stdout) {
 		w.token = d.madeToken
@@ -57,6 +58,8 @@ type greeting struct {
 	// made, if a person sees it: a script may store what it reads. Empty: a person
 	// finds it in the file.
 	tokenFile, token string
+	// playground: the admin listener serves it.
+	playground bool
 	// callers is the file with the caller tokens. Empty: verify requires none.
 	callers                string
 	valid, expired, scoped seed.Example
@@ -86,14 +89,22 @@ Create a key, which is shown this once:
 Revoke the valid key, then validate it again. Any MongoDB client can revoke it, too:
 %s
 
-The pages of status and keys are at %s. Sign in with the token:
+%sThe pages of status and keys are at %s. Sign in with the token:
 %s
 
 Ctrl-C stops.
 `, w.mongoDB, w.public, w.operations, w.admin, w.moves(),
 		w.curl(w.valid, ""), w.curl(w.expired, ""), w.curl(w.scoped, `,"scopes":["orders:write"]`),
-		w.keys("create --user-id ada --scopes orders:read"), w.keys("revoke "+w.valid.ID+" --wait fleet"), w.admin, w.password())
+		w.keys("create --user-id ada --scopes orders:read --wait fleet"), w.keys("revoke "+w.valid.ID+" --wait fleet"), w.play(), w.admin, w.password())
 	return err
+}
+
+// play names the playground.
+func (w greeting) play() string {
+	if !w.playground {
+		return ""
+	}
+	return "Revoke keys and break MongoDB, and see what keytail and a TTL cache answer:\n" + w.admin + "/playground\n\n"
 }
 
 // moves has one line for each address that is not the default one.

@@ -41,21 +41,10 @@ func (a *keyArgument) check() error {
 	if a.ID == "" {
 		return errors.New("the id of the key is empty")
 	}
-	if looksLikeKey(a.ID) {
+	if apikey.IsGenerated(a.ID) {
 		return errors.New("this is a key and not an id. Other users may have seen it on the command line: rotate it, or revoke it with keytail keys revoke --key-file -")
 	}
 	return nil
-}
-
-// looksLikeKey recognizes keys that keytail created by their checksum.
-func looksLikeKey(text string) bool {
-	const secret = 49 // characters after the prefix
-	cut := strings.LastIndexByte(text, '_')
-	if cut < 0 || len(text)-cut-1 != secret || apikey.ValidPrefix(text[:cut]) != nil {
-		return false
-	}
-	_, err := apikey.Parse(text[:cut], text)
-	return err == nil
 }
 
 // keyShaped matches keys that keytail has created, also mistyped ones.

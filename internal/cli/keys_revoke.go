@@ -9,6 +9,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/internal/apikey"
 )
 
 // keysRevokeCommand has three forms: a key by its id, a key by its text, and all keys
@@ -67,7 +68,7 @@ func (c *keysRevokeCommand) check(p process) error {
 		if c.KeyFile != "" || inOrg || c.DryRun || c.Yes {
 			wrong = errors.New("a key by its id takes neither --key-file, --org-id, --project-id, --dry-run nor --yes")
 		}
-		if looksLikeKey(*c.ID) {
+		if apikey.IsGenerated(*c.ID) {
 			return errors.New("this is a key and not an id. Other users may have seen it on the command line: revoke it with --key-file -")
 		}
 		return errors.Join(wrong, (&keyArgument{*c.ID}).check())

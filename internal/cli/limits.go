@@ -16,17 +16,18 @@ const (
 	// openShare is the part of a listener's connections that each of the two may have: a
 	// stream is never idle, so it never makes room for others.
 	openShare = 4
+	// poolsOpen is how many full pools of connections to MongoDB there may be: the driver
+	// has one for each member. After an election, the connections to the former primary
+	// stay until they have been idle for a minute, beside those to the new one. With
+	// --dev, the other end of each connection is in this process.
+	poolsOpen = 2
 )
 
 // divideDescriptors sets how many connections each listener may have.
 func (d *serveRun) divideDescriptors(to database) error {
-	pool := to.Pool()
-	if d.cfg.Dev {
-		pool *= 2 // the other end of each connection is in this process, too
-	}
 	var err error
 	d.connections, err = connlimit.Divide(connlimit.Need{
-		Descriptors: connlimit.Descriptors(), Pool: pool, GRPC: d.cfg.GRPCAddr != "", Requested: d.cfg.MaxConnections,
+		Descriptors: connlimit.Descriptors(), Database: poolsOpen * to.Pool(), GRPC: d.cfg.GRPCAddr != "", Requested: d.cfg.MaxConnections,
 	})
 	if d.connections.Warning != "" {
 		d.log.Warn(d.connections.Warning)

@@ -58,11 +58,12 @@ type database struct {
 // connect creates a client, and logs which options of the connection string are
 // not followed. It queries the server only whether a direct connection is
 // enough. A nil monitor monitors nothing.
-func connect(ctx context.Context, uri string, monitor *event.CommandMonitor, logger *zap.Logger) (database, error) {
+func connect(ctx context.Context, uri, readPreference string, monitor *event.CommandMonitor, logger *zap.Logger) (database, error) {
 	settings, err := mongoclient.ForURI(uri)
 	if err != nil {
 		return database{}, err
 	}
+	settings.Notes = settings.NotesWith(readPreference)
 	for _, note := range settings.Notes {
 		logger.Warn(note)
 	}

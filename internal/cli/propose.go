@@ -38,7 +38,7 @@ func (c *doctorCommand) propose(ctx context.Context, p process, wrong error) int
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	to, err := connect(ctx, uri, nil, zap.NewNop())
+	to, err := connect(ctx, uri, c.ReadPreference, nil, zap.NewNop())
 	if err != nil {
 		return fail(p.stderr, exitFailure, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/playground"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/telemetry"
 	"github.com/keytail/keytail/internal/tokens"
@@ -57,12 +58,13 @@ func (c *serveCommand) run(ctx context.Context, p process, wrong error) int {
 func (c *serveCommand) check(p process) error {
 	_, sources := forwardauth.ParseKeySources(c.KeySources)
 	_, proxies := forwardauth.ParseTrustedProxies(c.TrustedProxies)
+	_, identity := forwardauth.ParseIdentity(c.AuthHeaders)
 	_, authCallers := forwardauth.ParseNetworks("--auth-caller-networks", c.AuthCallerNetworks)
 	_, traceCallers := forwardauth.ParseNetworks("--trace-caller-networks", c.TraceCallerNetworks)
 	schema := schemaOf(&c.Config)
 	mapping := schema.CheckMapping()
 	decisions := decisionlog.Check(c.DecisionLogAccepts, c.DecisionLogMask)
-	mistakes := []error{c.Check(), telemetry.Check(), traceCallers, sources, proxies, authCallers, mapping, decisions}
+	mistakes := []error{c.Check(), telemetry.Check(), traceCallers, sources, proxies, identity, authCallers, mapping, decisions}
 	if c.Dev && p.deps.NewDev == nil {
 		mistakes = append(mistakes, errors.New("this binary was built without the in-memory MongoDB of --dev"))
 	}
@@ -155,7 +157,7 @@ func (d *serveRun) run(ctx context.Context) error {
 		}
 		defer removeToken()
 	}
-	to, err := connect(ctx, uri, d.telemetry.Monitor(), d.log.Logger)
+	to, err := connect(ctx, uri, d.cfg.ReadPreference, d.telemetry.Monitor(), d.log.Logger)
 	if err != nil {
 		return err
 	}
@@ -163,7 +165,12 @@ func (d *serveRun) run(ctx context.Context) error {
 	if err := d.divideDescriptors(to); err != nil {
 		return err
 	}
-	service, err := d.newService(ctx, to)
+	play, closePlayground, err := d.newPlayground(ctx, dev, to)
+	if err != nil {
+		return err
+	}
+	defer closePlayground()
+	service, err := d.newService(ctx, to, play)
 	if err != nil {
 		return to.Explain(err)
 	}
@@ -189,7 +196,8 @@ func (d *serveRun) announce() {
 	}
 }
 
-func (d *serveRun) newService(ctx context.Context, to database) (Service, error) {
+// newService builds the service. A nil play means that it has no playground.
+func (d *serveRun) newService(ctx context.Context, to database, play *playground.Config) (Service, error) {
 	build := d.deps.NewService
 	if build == nil {
 		build = func(ctx context.Context, cfg daemon.Config) (Service, error) { return daemon.New(ctx, cfg) }
@@ -199,7 +207,7 @@ func (d *serveRun) newService(ctx context.Context, to database) (Service, error)
 		return nil, err
 	}
 	cfg.Logger, cfg.LogLevel, cfg.Registry, cfg.DecisionLog.Stdout = d.log.Logger, &d.log.level, d.registry, d.stdout
-	cfg.TracerProvider = d.telemetry.Provider()
+	cfg.TracerProvider, cfg.Playground = d.telemetry.Provider(), play
 	for _, s := range d.cfg.Settings(d.given) {
 		cfg.Settings = append(cfg.Settings, api.Setting(s))
 	}

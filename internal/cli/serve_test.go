@@ -29,7 +29,7 @@ func TestServeAnswersOnBothListenersAndStopsCleanly(t *testing.T) {
 		}
 	}
 	if f.cfg.Database != "keys" || f.cfg.Schema.Collection != "api_keys" || f.cfg.MaxStale != 3*time.Second || f.cfg.HeartbeatInterval != 500*time.Millisecond || f.cfg.CacheSizeMiB != 64 ||
-		f.cfg.EnsureSchema || f.cfg.Version != "v1.2.3" || f.cfg.Client == nil || f.cfg.Registry == nil || f.cfg.Logger == nil {
+		f.cfg.EnsureSchema || f.cfg.Version != "v1.2.3" || f.cfg.Client == nil || f.cfg.Registry == nil || f.cfg.Logger == nil || f.cfg.Playground != nil {
 		t.Errorf("the service got %+v", f.cfg)
 	}
 	r.signal(t)

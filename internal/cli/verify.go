@@ -15,6 +15,7 @@ import (
 
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/adminclient"
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/secretfile"
 )
 
@@ -108,7 +109,7 @@ func readKey(ctx context.Context, p process, file, prompt string) (string, error
 	var content []byte
 	var err error
 	switch stdin := p.stdin(); {
-	case looksLikeKey(file):
+	case apikey.IsGenerated(file):
 		return "", errors.New("--key-file: this is a key and not a file. Other users may have seen it on the command line: pass it on standard input (--key-file -), and then rotate it")
 	case file != "" && file != "-":
 		content, err = secretfile.Read(file)

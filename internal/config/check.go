@@ -60,6 +60,8 @@ func (c *Config) Check() error {
 		c.checkConnections(),
 		between("drain-delay", c.DrainDelay, 0, maxDrainDelay, "between 0 and 5m"),
 		between("cache-size", c.CacheSize, minCacheMiB, maxCacheMiB, "between 3 and 1048576 MiB"),
+		oneOf("read-preference", c.ReadPreference, "primary", "primaryPreferred", "secondaryPreferred", "secondary", "nearest"),
+		c.checkUsageInterval(),
 		oneOf("preload", c.Preload, "auto", "on", "off"),
 		between("audit-interval", c.AuditInterval, time.Second, maxAuditInterval, "between 1s and 24h"),
 		between("expiry-notice", c.ExpiryNotice, minExpiryNotice, maxExpiryNotice, "between 1h and 8760h"),
@@ -121,7 +123,18 @@ func (c *Config) checkAges() error {
 		return err
 	}
 	most := c.MaxStale / heartbeatParts
+	if c.HeartbeatInterval == 0 {
+		return nil
+	}
 	return between("heartbeat-interval", c.HeartbeatInterval, minHeartbeat, most, fmt.Sprintf("between 10ms and a third of max-stale (%v)", most))
+}
+
+// checkUsageInterval: below the ten seconds between two flushes it would change nothing.
+func (c *Config) checkUsageInterval() error {
+	if c.UsageInterval == 0 {
+		return nil
+	}
+	return between("usage-interval", c.UsageInterval, 10*time.Second, 24*time.Hour, "between 10s and 24h, or 0")
 }
 
 func (c *Config) checkDev() error {
@@ -147,8 +160,11 @@ func (c *Config) checkDev() error {
 }
 
 // Loopback reports whether only this machine can connect to an address of the
-// form host:port.
+// form host:port, or to a Unix socket.
 func Loopback(addr string) bool {
+	if _, is := UnixSocket(addr); is {
+		return true
+	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return false

@@ -21,12 +21,13 @@ type Config struct {
 	MongoDBURI          string        `name:"mongodb-uri" placeholder:"URI" help:"Connection string of the replica set with the keys. Required, except with --dev."`
 	Database            string        `placeholder:"NAME" help:"The database with the keys. Default: the one in the path of the URI."`
 	Collection          string        `default:"api_keys" help:"The collection with the keys."`
-	EnsureSchema        bool          `help:"Create the collection and its unique index at start if they do not exist, and an index for the lists of the admin API. Without it, keytail only reports what is missing."`
-	Addr                string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez."`
+	EnsureSchema        bool          `help:"Create the collection and its unique index at start if they do not exist, and, after the start, the indexes for the lists of the admin API. Without it, keytail only reports what is missing."`
+	Addr                string        `default:"127.0.0.1:8080" help:"Public listener: verify, forward-auth, livez. An address, or unix:/path for a Unix socket."`
 	OpsAddr             string        `default:"127.0.0.1:9090" help:"Operations listener: livez, readyz, metrics."`
 	MaxStale            time.Duration `default:"15s" help:"Maximum staleness of an answer from the cache. From 30ms to 1h."`
-	HeartbeatInterval   time.Duration `default:"1s" help:"How often an instance writes its heartbeat. Its round trip through the change stream proves that answers from the cache are fresh. From 10ms to a third of max-stale."`
-	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. A MiB holds at least 1800 keys of ordinary size (260 bytes), or 3700 with --preload off. keytail doctor says how many of your keys fit."`
+	HeartbeatInterval   time.Duration `default:"0s" help:"How often an instance writes its heartbeat. Its round trip through the change stream proves that answers from the cache are fresh. From 10ms to a third of max-stale. 0: every second, or a third of max-stale if that is shorter, and 5ms for each instance in a fleet of more than 200, up to a fifth of max-stale."`
+	ReadPreference      string        `default:"primary" help:"Which members serve the change stream, scans, audits and refreshes: primary, primaryPreferred, secondaryPreferred, secondary or nearest. The heartbeat's round trip proves how old answers are, whichever member serves. What a request waits for is read from the primary."`
+	CacheSize           int           `default:"512" help:"Maximum size of the cache in MiB, at least 3. The index, decoded records and what scans remember come on top: give the process 1.75 times as much and 128 MiB. A MiB holds at least 5700 keys of ordinary size (140 bytes), or 5600 with --preload off. keytail doctor says how many of your keys fit."`
 	Preload             string        `default:"auto" help:"Whether to load every key into the cache, so that an unknown key costs no read: auto (if they fit), on or off."`
 	AuditInterval       time.Duration `default:"1h" help:"How often the cache is compared with the database. From 1s to 24h."`
 	ExpiryNotice        time.Duration `default:"336h" help:"How long before its expiry a key is counted by keytail_keys_expiring and reported by an event, 14 days by default. From 1h to 8760h."`
@@ -35,6 +36,7 @@ type Config struct {
 	TrustedProxies      []string      `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted. Default: none; the client is the peer."`
 	ForwardAuth         bool          `default:"true" help:"Serve forward-auth (/v1/auth) on the public listener. Disable it with --forward-auth=false if no proxy uses it."`
 	AuthCallerNetworks  []string      `placeholder:"CIDR" help:"Networks of the proxies that may send forward-auth requests, by the address of the connection. All others get 403. Default: everyone who can connect to the public listener."`
+	AuthHeaders         []string      `placeholder:"NAME" help:"Which of X-Auth-Key-Id, X-Auth-User-Id, X-Auth-Org-Id, X-Auth-Project-Id and X-Auth-Scopes an allowed request gets. Each of these is then in every answer, empty without a value, and the others are not used. Default: those that have a value."`
 	TraceCallerNetworks []string      `placeholder:"CIDR" help:"Networks of callers that set traceparent themselves, such as proxies with tracing. Their traces are continued, sampled or not as they say; so are those of callers with a token. Other requests begin a trace of their own. Default: none."`
 	DrainDelay          time.Duration `default:"5s" help:"How long readyz answers 503 before the listeners close. 0 with --dev. At most 5m."`
 	Dev                 bool          `help:"Start with an in-memory MongoDB, 200 sample keys and an admin token, and print commands to try. A default port that is in use is replaced by a free one. Nothing is stored. Refused in production."`
@@ -51,12 +53,14 @@ type Config struct {
 	AdminTokenFile      string        `placeholder:"FILE" help:"File with the tokens for the admin listener: lines of name=token role=viewer, operator or admin, and more attributes. Read again when it changes. With --dev, the default is a file with a new token."`
 	AdminAuditReads     bool          `default:"true" help:"Write an entry into the audit for each read of keys by the admin API, before the answer: a read without an entry fails. Disable it with --admin-audit-reads=false. Changes and failed logins are always in the audit."`
 	CallerTokenFile     string        `placeholder:"FILE" help:"File with the tokens for verify, sync and events: lines of name=token, with expires= if it should end. Read again when it changes. Default: verify needs no token, and the others are disabled."`
-	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health. Empty: disabled."`
+	GRPCAddr            string        `name:"grpc-addr" placeholder:"ADDR" help:"gRPC listener: Envoy's ext_authz, health. An address, or unix:/path for a Unix socket. Empty: disabled."`
 	GRPCReflection      bool          `name:"grpc-reflection" help:"Describe the services of the gRPC listener to everyone who connects, for tools such as grpcurl."`
+	UnixSocketMode      string        `default:"0660" placeholder:"OCTAL" help:"Mode of the files of Unix sockets: who may write to the file may connect. With 0660, these are keytail's user and group."`
 	MaxConnections      int           `default:"0" help:"Maximum number of connections of the public listener, and of the gRPC listener. 0: as many as the limit of open files leaves after a reserve for MongoDB, operations and admin, at most 8192. Else at least 16."`
 	HideCredentials     bool          `help:"Let Envoy remove the key from an allowed request (ext_authz over gRPC). Other proxies do that with their own configuration, see examples."`
 	DefaultScopes       []string      `placeholder:"SCOPE" help:"The scopes of a key whose document has no scopes (absent or null)."`
-	TrackUsage          bool          `default:"true" help:"Write last_used and usage_count of keys that were VALID, in the background, every 10s. Needs the privilege update on the collection. Disable it with --track-usage=false."`
+	TrackUsage          bool          `default:"true" help:"Write last_used and usage_count of keys that were VALID, in the background. Needs the privilege update on the collection. Disable it with --track-usage=false."`
+	UsageInterval       time.Duration `default:"0s" help:"How often an instance writes the use of one key, at most. The first use after such a time is written within 10s. From 10s to 24h. 0: 3s for each instance of the fleet, from 1m to 1h."`
 	RequireBinding      bool          `help:"Refuse a key that is bound to an organisation or a project (FORBIDDEN) if the request does not name it. Without it, such a request is for the key's own organisation and project."`
 	TLS                 TLSFiles      `embed:"" prefix:"tls-"`
 	OpsTLS              TLSFiles      `embed:"" prefix:"ops-tls-"`
@@ -115,24 +119,20 @@ type Mapping struct {
 	Metadata       string `default:"metadata" help:"Field: a document that is part of the verdict. May be empty."`
 	KeyPrefix      string `default:"key_prefix" help:"Field: the beginning of the key's text, for people. May be empty."`
 	CreatedAt      string `default:"created_at" help:"Field: when the key was created. May be empty."`
-	LastUsed       string `default:"last_used" help:"Field: when the key was last used. Updates of it alone are ignored. May be empty."`
-	UsageCount     string `default:"usage_count" help:"Field: how often the key was used. Updates of it alone are ignored. May be empty."`
+	LastUsed       string `default:"last_used" help:"Field: when the key was last used. It decides nothing. May be empty."`
+	UsageCount     string `default:"usage_count" help:"Field: how often the key was used. It decides nothing. May be empty."`
 }
 
 // devDatabase has the sample keys of --dev unless --database is given.
 const devDatabase = "keytail"
 
-// Complete sets what depends on other settings: the database of the URI, a
-// heartbeat interval that fits max-stale, no field for active if there is none, no
+// Complete sets what depends on other settings: the database of the URI, no field for active if there is none, no
 // form where none was given (package keystore has the same defaults, and trusts a
 // form more that the operator gave), and, with --dev, defaults for a first try
 // wherever nothing else was given.
 func (c *Config) Complete(given Given) {
 	if c.Database == "" {
 		c.Database = uriDatabase(c.MongoDBURI)
-	}
-	if !given["heartbeat-interval"] {
-		c.HeartbeatInterval = shorter(c.HeartbeatInterval, c.MaxStale)
 	}
 	if !given["map-active-form"] {
 		c.Map.ActiveForm = ""
@@ -158,11 +158,6 @@ func (c *Config) Complete(given Given) {
 	if !given["log-format"] {
 		c.LogFormat = "console"
 	}
-}
-
-// shorter makes a default interval fit a short max-stale.
-func shorter(interval, maxStale time.Duration) time.Duration {
-	return max(minHeartbeat, min(interval, maxStale/heartbeatParts))
 }
 
 // Given has the names of the flags that the command line, the environment or the

@@ -67,7 +67,7 @@ func TestNamesThatOthersRelyOn(t *testing.T) {
 		"| `--ops-addr` | `KEYTAIL_OPS_ADDR` | `ops_addr` | `127.0.0.1:9090` |",
 		"| `--admin-addr` | `KEYTAIL_ADMIN_ADDR` | `admin_addr` | `127.0.0.1:9091` |",
 		"| `--max-stale` | `KEYTAIL_MAX_STALE` | `max_stale` | `15s` |",
-		"| `--heartbeat-interval` | `KEYTAIL_HEARTBEAT_INTERVAL` | `heartbeat_interval` | `1s` |",
+		"| `--heartbeat-interval` | `KEYTAIL_HEARTBEAT_INTERVAL` | `heartbeat_interval` | `0s` |",
 		"| `--stream-scope` | `KEYTAIL_STREAM_SCOPE` | `stream_scope` | `database` |",
 		"| `--preload` | `KEYTAIL_PRELOAD` | `preload` | `auto` |",
 		"| `--cache-size` | `KEYTAIL_CACHE_SIZE` | `cache_size` | `512` |",

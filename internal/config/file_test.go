@@ -12,7 +12,7 @@ func TestFileHasEveryFlag(t *testing.T) {
 	values := map[string]string{
 		"mongodb_uri": "mongodb://a/b", "database": "d", "collection": "c", "ensure_schema": "true", "addr": "a:1", "ops_addr": "a:2",
 		"max_stale": "7s", "heartbeat_interval": "2s", "cache_size": "7", "preload": "off", "audit_interval": "7m", "expiry_notice": "7h", "key_prefix": "p", "key_sources": "[query:k]", "trusted_proxies": "[10.0.0.0/8]",
-		"drain_delay": "7s", "dev": "true", "dev_mongodb_addr": "a:3", "log_level": "warn", "log_format": "console", "decision_log_accepts": "0.5", "decision_log_mask": "[user_id]", "default_scopes": "[a:read]", "track_usage": "false", "admin_audit_reads": "false", "require_binding": "true", "hide_credentials": "true", "grpc_reflection": "true", "max_connections": "500", "forward_auth": "false", "auth_caller_networks": "[10.0.0.0/8]", "trace_caller_networks": "[10.0.0.0/8]",
+		"drain_delay": "7s", "dev": "true", "dev_mongodb_addr": "a:3", "log_level": "warn", "log_format": "console", "decision_log_accepts": "0.5", "decision_log_mask": "[user_id]", "default_scopes": "[a:read]", "track_usage": "false", "usage_interval": "2m", "admin_audit_reads": "false", "require_binding": "true", "hide_credentials": "true", "grpc_reflection": "true", "max_connections": "500", "unix_socket_mode": "'0600'", "forward_auth": "false", "auth_caller_networks": "[10.0.0.0/8]", "auth_headers": "[X-Auth-User-Id]", "trace_caller_networks": "[10.0.0.0/8]",
 	}
 	var lines []string
 	for _, flag := range modelFlags() {

@@ -48,7 +48,7 @@ func (c *Config) checkListeners() error {
 	var mistakes []error
 	seen := map[string]string{} // address to the flag that has it
 	for _, l := range c.Listeners() {
-		if err := address(l.Flag, l.Addr); err != nil {
+		if err := l.checkAddr(c.Dev); err != nil {
 			mistakes = append(mistakes, err)
 		} else if first := seen[l.Addr]; first != "" && !strings.HasSuffix(l.Addr, ":0") {
 			mistakes = append(mistakes, fmt.Errorf("--%s and --%s are the same, %s: the listeners need different addresses", first, l.Flag, l.Addr))
@@ -56,6 +56,8 @@ func (c *Config) checkListeners() error {
 		seen[l.Addr] = l.Flag
 		mistakes = append(mistakes, l.checkTLS())
 	}
+	_, modeErr := c.SocketMode()
+	mistakes = append(mistakes, modeErr)
 	if c.GRPCAddr == "" && c.GRPCTLS != (TLSFiles{}) {
 		mistakes = append(mistakes, errors.New("the --grpc-tls flags are given, but the gRPC listener needs --grpc-addr"))
 	}

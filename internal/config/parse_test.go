@@ -11,10 +11,10 @@ func TestDefaults(t *testing.T) {
 	got, given := mustLoad(t)
 	want := &Config{
 		Collection: "api_keys", Addr: "127.0.0.1:8080", OpsAddr: "127.0.0.1:9090",
-		MaxStale: 15 * time.Second, HeartbeatInterval: time.Second, CacheSize: 512, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: 14 * 24 * time.Hour, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"},
+		MaxStale: 15 * time.Second, CacheSize: 512, Preload: "auto", AuditInterval: time.Hour, ExpiryNotice: 14 * 24 * time.Hour, KeyPrefix: "kt", KeySources: []string{"bearer", "x-api-key"}, UnixSocketMode: "0660",
 		ForwardAuth: true,
 		DrainDelay:  5 * time.Second, DevMongoDBAddr: "127.0.0.1:27127", LogLevel: "info", LogFormat: "json", DecisionLogAccepts: 0.01,
-		StreamScope: "database", AdminAddr: "127.0.0.1:9091", AdminAuditReads: true, TrackUsage: true,
+		StreamScope: "database", ReadPreference: "primary", AdminAddr: "127.0.0.1:9091", AdminAuditReads: true, TrackUsage: true,
 		Map: Mapping{
 			Hash: "key_hash", HashAlgorithm: "sha256", HashEncoding: "hex", Active: "is_active", UserID: "user_id", OrgID: "org_id",
 			ProjectID: "project_id", Name: "name", Scopes: "scopes", ScopesForm: "array", AllowedIPs: "allowed_ips",
@@ -27,25 +27,6 @@ func TestDefaults(t *testing.T) {
 	}
 	if len(given) != 0 {
 		t.Errorf("given without anything: %v", given.Names())
-	}
-}
-
-// TestHeartbeatFollowsAShortMaxStale unless an interval is given.
-func TestHeartbeatFollowsAShortMaxStale(t *testing.T) {
-	for _, test := range []struct {
-		args []string
-		want time.Duration
-	}{
-		{[]string{"--max-stale=1h"}, time.Second},
-		{[]string{"--max-stale=3s"}, time.Second},
-		{[]string{"--max-stale=1500ms"}, 500 * time.Millisecond},
-		{[]string{"--max-stale=1ms"}, 10 * time.Millisecond},
-		{[]string{"--max-stale=1500ms", "--heartbeat-interval=1s"}, time.Second},
-		{[]string{"--max-stale=1h", "--heartbeat-interval=5m"}, 5 * time.Minute},
-	} {
-		if c, _ := mustLoad(t, test.args...); c.HeartbeatInterval != test.want {
-			t.Errorf("%q: %v, want %v", test.args, c.HeartbeatInterval, test.want)
-		}
 	}
 }
 

@@ -24,10 +24,10 @@ type Setting struct {
 // always shown. Every other text is hidden, so that a new flag shows nothing by mistake;
 // of --mongodb-uri describeURI shows a part.
 var openTexts = []string{
-	"database", "collection", "stream-scope", "state-database", "mongodb-password-file",
+	"database", "collection", "stream-scope", "read-preference", "state-database", "mongodb-password-file",
 	"preload", "key-prefix", "default-scopes",
-	"addr", "ops-addr", "admin-addr", "grpc-addr", "admin-token-file", "caller-token-file",
-	"auth-caller-networks", "trace-caller-networks", "key-sources", "trusted-proxies",
+	"addr", "ops-addr", "admin-addr", "grpc-addr", "unix-socket-mode", "admin-token-file", "caller-token-file",
+	"auth-caller-networks", "auth-headers", "trace-caller-networks", "key-sources", "trusted-proxies",
 	"tls-*", "ops-tls-*", "admin-tls-*", "grpc-tls-*", "map-*",
 	"config", "log-level", "log-format", "decision-log", "decision-log-mask", "dev-mongodb-addr",
 }

@@ -37,7 +37,7 @@ func TestSettingsShowNoSecret(t *testing.T) {
 	for _, want := range []Setting{
 		{"mongodb-uri", "mongodb://a:1,b:2/shop?replicaSet=…&tlsCertificateKeyFilePassword=…&x=…", true},
 		{"max-stale", "9s", true},
-		{"heartbeat-interval", "1s", false},
+		{"heartbeat-interval", "0s", false},
 		{"admin-token-file", "/run/tokens", true},
 		{"key-sources", "bearer, cookie:k", true},
 		{"database", "shop", false},

@@ -19,19 +19,19 @@ type section struct {
 // sections are the page's tables in its order. Every flag is in exactly one.
 var sections = []section{
 	{"MongoDB and the collection", "The replica set and the collection that hold the keys.", []string{
-		"mongodb-uri", "mongodb-password-file", "database", "collection", "ensure-schema", "stream-scope", "state-database",
+		"mongodb-uri", "mongodb-password-file", "database", "collection", "ensure-schema", "stream-scope", "read-preference", "state-database",
 	}},
 	{"Freshness and cache", "How old an answer may be, and how much is kept in memory.", []string{
 		"max-stale", "heartbeat-interval", "cache-size", "preload", "audit-interval",
 	}},
 	{"Keys and usage", "What keytail assumes about keys, and what it writes about their use.", []string{
-		"key-prefix", "default-scopes", "require-binding", "track-usage", "expiry-notice",
+		"key-prefix", "default-scopes", "require-binding", "track-usage", "usage-interval", "expiry-notice",
 	}},
 	{"Listeners and tokens", "Where keytail listens, and who may call. The [listeners](http.md#listeners) are described with the wire contract.", []string{
-		"addr", "ops-addr", "admin-addr", "admin-token-file", "admin-audit-reads", "caller-token-file", "grpc-addr", "grpc-reflection", "max-connections", "trace-caller-networks", "drain-delay",
+		"addr", "ops-addr", "admin-addr", "admin-token-file", "admin-audit-reads", "caller-token-file", "grpc-addr", "grpc-reflection", "unix-socket-mode", "max-connections", "trace-caller-networks", "drain-delay",
 	}},
 	{"Forward-auth", "How keytail reads a check request of a proxy. Policies are set in the file alone, see [below](#policies).", []string{
-		"forward-auth", "auth-caller-networks", "key-sources", "trusted-proxies", "hide-credentials",
+		"forward-auth", "auth-caller-networks", "key-sources", "trusted-proxies", "auth-headers", "hide-credentials",
 	}},
 	{"TLS", "One set of files for each listener. keytail reads them again within 2 s of a change.", []string{
 		"tls-*", "ops-tls-*", "admin-tls-*", "grpc-tls-*",

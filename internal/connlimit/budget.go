@@ -27,8 +27,8 @@ const (
 type Need struct {
 	// Descriptors is how many the process may have open. Zero: it has no limit.
 	Descriptors int
-	// Pool is the most connections to MongoDB at a time.
-	Pool int
+	// Database is the most connections to MongoDB at a time.
+	Database int
 	// GRPC: there is a gRPC listener, which gets as many connections as the public one.
 	GRPC bool
 	// Requested is --max-connections. Zero: as many as fit, at most maxClients.
@@ -57,11 +57,11 @@ func Divide(need Need) (Budget, error) {
 	if need.GRPC {
 		listeners = 2
 	}
-	reserved := ownDescriptors + need.Pool + 2*b.Side
+	reserved := ownDescriptors + need.Database + 2*b.Side
 	fits := (descriptors - reserved) / listeners
 	// enough is a limit of open files that certainly suffices for so many connections of
 	// clients: with a higher limit, the side listeners get more, too.
-	enough := func(clients int) int { return ownDescriptors + need.Pool + 2*maxSide + clients*listeners }
+	enough := func(clients int) int { return ownDescriptors + need.Database + 2*maxSide + clients*listeners }
 	switch {
 	case need.Requested > 0 && need.Requested > fits:
 		return Budget{}, fmt.Errorf("--max-connections is %d, but the limit of open files is %d, and %d of them are reserved for MongoDB and the other listeners: raise the limit (ulimit -n, LimitNOFILE of systemd) to at least %d",

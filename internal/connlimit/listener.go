@@ -41,9 +41,11 @@ type Listener struct {
 	// changed is signalled when a connection has ended or has become idle, and at Close.
 	changed *sync.Cond
 	open    int
-	// idle has the connections without a request in progress; the first one has been
-	// idle longest.
-	idle   *list.List
+	// conns has all connections, and busy between them. Those before busy have no request in
+	// progress, and the first one has been idle longest. A connection moves in each request, so it
+	// keeps its element.
+	conns  *list.List
+	busy   *list.Element
 	closed bool
 }
 
@@ -55,7 +57,8 @@ func New(l net.Listener, config Config) (*Listener, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
 	}
-	limited := &Listener{Listener: l, config: config, idle: list.New()}
+	limited := &Listener{Listener: l, config: config, conns: list.New()}
+	limited.busy = limited.conns.PushBack(nil)
 	limited.changed = sync.NewCond(&limited.mutex)
 	return limited, limited.register()
 }
@@ -70,7 +73,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 		_ = accepted.Close()
 		return nil, net.ErrClosed
 	}
-	return &conn{Conn: accepted, listener: l}, nil
+	c := &conn{Conn: accepted, listener: l}
+	l.mutex.Lock()
+	c.place = l.conns.PushBack(c)
+	l.mutex.Unlock()
+	return c, nil
 }
 
 // takeRoom waits for room and takes it. False: the listener has been closed.
@@ -79,7 +86,7 @@ func (l *Listener) takeRoom() bool {
 	defer l.mutex.Unlock()
 	if l.open >= l.config.Limit {
 		l.logFull()
-		if l.idle.Len() == 0 {
+		if l.conns.Front() == l.busy {
 			l.metrics.delayed.Inc()
 		}
 	}
@@ -97,12 +104,11 @@ func (l *Listener) takeRoom() bool {
 
 // evictLocked closes the connection that has been idle longest. False: none is idle.
 func (l *Listener) evictLocked() bool {
-	longest := l.idle.Front()
-	if longest == nil {
+	longest := l.conns.Front()
+	if longest == l.busy {
 		return false
 	}
-	victim := l.idle.Remove(longest).(*conn)
-	victim.place = nil
+	victim := longest.Value.(*conn)
 	victim.releaseLocked()
 	// Not its own Close, which takes the lock. The server notices that the connection
 	// is closed, and closes it again.
@@ -140,10 +146,13 @@ func (l *Listener) ConnState(of net.Conn, state http.ConnState) {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	c.leaveIdleLocked()
-	if !c.released && (state == http.StateNew || state == http.StateIdle) {
-		c.place = l.idle.PushBack(c)
+	switch {
+	case c.released:
+	case state == http.StateNew, state == http.StateIdle:
+		l.conns.MoveBefore(c.place, l.busy)
 		l.changed.Signal()
+	default:
+		l.conns.MoveToBack(c.place)
 	}
 }
 
@@ -151,7 +160,7 @@ func (l *Listener) ConnState(of net.Conn, state http.ConnState) {
 type conn struct {
 	net.Conn
 	listener *Listener
-	// place is where the connection is in Listener.idle. Nil: it is not.
+	// place is where the connection is in Listener.conns.
 	place *list.Element
 	// released: the connection does not count any more.
 	released bool
@@ -160,22 +169,15 @@ type conn struct {
 // Close closes the connection. It may be called more than once.
 func (c *conn) Close() error {
 	c.listener.mutex.Lock()
-	c.leaveIdleLocked()
 	c.releaseLocked()
 	c.listener.mutex.Unlock()
 	return c.Conn.Close()
 }
 
-func (c *conn) leaveIdleLocked() {
-	if c.place != nil {
-		c.listener.idle.Remove(c.place)
-		c.place = nil
-	}
-}
-
 func (c *conn) releaseLocked() {
 	if !c.released {
 		c.released = true
+		c.listener.conns.Remove(c.place)
 		c.listener.open--
 		c.listener.changed.Signal()
 	}

@@ -80,7 +80,10 @@ func (c client) answer() error {
 func (l *Listener) counts() (open, idle int) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.open, l.idle.Len()
+	for e := l.conns.Front(); e != l.busy; e = e.Next() {
+		idle++
+	}
+	return l.open, idle
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
@@ -255,5 +258,30 @@ func TestMetricsOfAListener(t *testing.T) {
 	}
 	if _, err := New(nil, Config{}); err == nil {
 		t.Error("New without a limit: got no error")
+	}
+}
+
+// TestAConnectionsStateAllocatesNothing: it changes twice in each request.
+func TestAConnectionsStateAllocatesNothing(t *testing.T) {
+	bound, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited, err := New(bound, Config{Limit: 1, Name: "public"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = limited.Close() })
+	connect(t, limited.Addr())
+	accepted, err := limited.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = accepted.Close() })
+	if n := testing.AllocsPerRun(100, func() {
+		limited.ConnState(accepted, http.StateActive)
+		limited.ConnState(accepted, http.StateIdle)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

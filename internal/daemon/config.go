@@ -13,6 +13,7 @@ import (
 	"github.com/keytail/keytail/internal/decisionlog"
 	"github.com/keytail/keytail/internal/forwardauth"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/playground"
 	"github.com/keytail/keytail/internal/service"
 	"github.com/keytail/keytail/internal/tokens"
 )
@@ -29,6 +30,9 @@ type Config struct {
 	// TrustedProxies are addresses or networks whose X-Forwarded-For names the client.
 	// Empty: the peer is the client.
 	TrustedProxies []string
+	// AuthHeaders are the identity headers that every 200 has, as in --auth-headers.
+	// Empty: those that have a value.
+	AuthHeaders []string
 	// AuthCallerNetworks are addresses or networks whose peers may call forward-auth over
 	// HTTP. Empty: everyone who reaches the public handler may call it.
 	AuthCallerNetworks []string
@@ -70,6 +74,9 @@ type Config struct {
 	// AdminCertificates: the TLS listener of the admin handler verifies certificates of
 	// clients, so that AdminTokenFile may have lines with san=. False: it must not.
 	AdminCertificates bool
+	// Playground is the page of the admin handler on which people break the database. Its
+	// Validator, State and MaxStale are set by New. Nil: there is none.
+	Playground *playground.Config
 	// AdminAuditReads writes an audit entry for each read of keys. False: only changes
 	// and refused requests are in the audit.
 	AdminAuditReads bool
@@ -90,6 +97,7 @@ type settings struct {
 func (c *Config) settings() (settings, error) {
 	sources, sourcesErr := forwardauth.ParseKeySources(c.KeySources)
 	proxies, proxiesErr := forwardauth.ParseTrustedProxies(c.TrustedProxies)
+	identity, identityErr := forwardauth.ParseIdentity(c.AuthHeaders)
 	authCallers, authCallersErr := forwardauth.ParseNetworks("network of a caller of forward-auth", c.AuthCallerNetworks)
 	traceCallers, traceCallersErr := forwardauth.ParseNetworks("network of a caller whose traces are followed", c.TraceCallerNetworks)
 	callers, callersErr := c.tokens(tokens.Config{Path: c.CallerTokenFile, Flag: "caller-token-file", Listener: "public"})
@@ -97,10 +105,10 @@ func (c *Config) settings() (settings, error) {
 		Path: c.AdminTokenFile, Flag: "admin-token-file", Listener: "admin", Rights: true, Certificates: c.AdminCertificates,
 	})
 	return settings{
-		forward:     forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies},
+		forward:     forwardauth.Config{KeySources: sources, TrustedProxies: proxies, Policies: c.Policies, Identity: identity},
 		authCallers: authCallers, traceCallers: traceCallers,
 		callers: callers, admins: admins,
-	}, errors.Join(sourcesErr, proxiesErr, authCallersErr, traceCallersErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins), decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
+	}, errors.Join(sourcesErr, proxiesErr, identityErr, authCallersErr, traceCallersErr, c.checkPolicies(), callersErr, adminsErr, tokens.Separate(callers, admins), decisionlog.Check(c.DecisionLog.AcceptRatio, c.DecisionLog.Mask))
 }
 
 func (c *Config) checkPolicies() error {

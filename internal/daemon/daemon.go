@@ -15,6 +15,7 @@ import (
 	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keyadmin"
 	"github.com/keytail/keytail/internal/mongoclient"
+	"github.com/keytail/keytail/internal/playground"
 	"github.com/keytail/keytail/internal/reload"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/serverspan"
@@ -31,8 +32,10 @@ type Daemon struct {
 	requests   *instrument.Requests
 	tracer     *serverspan.Tracer // nil without a TracerProvider
 	details    *details
-	decisions  *decisionlog.Log   // nil without a decision log
-	refusals   *keyadmin.Refusals // nil without admin tokens
+	decisions  *decisionlog.Log       // nil without a decision log
+	keys       *keyadmin.Admin        // nil without admin tokens
+	refusals   *keyadmin.Refusals     // nil without admin tokens
+	playground *playground.Playground // nil without --dev
 	public     http.Handler
 	operations http.Handler
 	admin      http.Handler // nil without admin tokens
@@ -49,14 +52,13 @@ func New(ctx context.Context, config Config) (*Daemon, error) {
 	if err := d.Core.Prepare(ctx); err != nil {
 		return nil, err
 	}
-	keys, err := d.newKeys(ctx, config.AdminAuditReads)
-	if err != nil {
+	if d.keys, err = d.newKeys(ctx, config.AdminAuditReads); err != nil {
 		return nil, err
 	}
 	if err := d.openDecisionLog(config.DecisionLog); err != nil {
 		return nil, err
 	}
-	return d, errors.Join(d.newHandlers(&config, keys), d.newExtAuthz(&config))
+	return d, errors.Join(d.newHandlers(&config), d.newExtAuthz(&config))
 }
 
 // openDecisionLog opens the decision log, if there is one.
@@ -121,7 +123,7 @@ func (d *Daemon) newKeys(ctx context.Context, auditReads bool) (*keyadmin.Admin,
 }
 
 // newHandlers creates the handlers of the three HTTP listeners.
-func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
+func (d *Daemon) newHandlers(config *Config) error {
 	public := routes.PublicConfig{
 		Config: d.settings.forward, AuthCallers: d.settings.authCallers, NoForwardAuth: config.DisableForwardAuth,
 		Logger: config.Logger, Syncer: d.Syncer(), Events: d.Events(), OpenPerToken: config.OpenPerToken,
@@ -140,14 +142,14 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 	if err != nil || d.settings.admins == nil {
 		return err
 	}
-	d.refusals = keys.Refusals()
-	d.admin, err = routes.NewAdmin(routes.AdminConfig{
+	d.refusals = d.keys.Refusals()
+	admin := routes.AdminConfig{
 		Callers:  d.settings.admins,
 		Status:   d.status,
 		Details:  d.details.read,
 		Syncer:   d.Syncer(),
 		Events:   d.AdminEvents(),
-		Keys:     keys,
+		Keys:     d.keys,
 		LogLevel: config.LogLevel,
 		Refusals: d.refusals,
 		Instance: d.Core.Heartbeater.ID(),
@@ -157,14 +159,32 @@ func (d *Daemon) newHandlers(config *Config, keys *keyadmin.Admin) error {
 		Logger:   config.Logger,
 
 		OpenPerToken: config.AdminOpenPerToken,
-	})
+	}
+	if config.Playground != nil {
+		if d.playground, err = d.newPlayground(*config.Playground); err != nil {
+			return err
+		}
+		admin.Playground = d.playground // not before: a nil pointer is a Playground, too
+	}
+	d.admin, err = routes.NewAdmin(admin)
 	return err
+}
+
+// newPlayground makes the playground on the core that serves the listeners.
+func (d *Daemon) newPlayground(config playground.Config) (*playground.Playground, error) {
+	config.Validator, config.MaxStale = d.Core.Validator, d.Core.Config.MaxStale
+	config.State = func() playground.State {
+		s := d.Core.Status()
+		return playground.State{Name: string(s.State), Staleness: s.Staleness}
+	}
+	return playground.New(config)
 }
 
 // newExtAuthz creates the server of the gRPC listener.
 func (d *Daemon) newExtAuthz(config *Config) error {
 	forward := d.settings.forward
 	forward.Operation, forward.TraceID = forwardauth.OperationExtAuthz, serverspan.TraceID
+	forward.RemovesAbsent = true
 	authority, err := forwardauth.New(forward)
 	if err != nil {
 		return err
@@ -188,11 +208,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, set := range d.tokens() {
 		follow = append(follow, set.Run)
 	}
-	if d.refusals != nil {
-		follow = append(follow, d.refusals.Run)
+	if d.keys != nil {
+		follow = append(follow, d.keys.Run, d.refusals.Run)
 	}
 	if d.decisions != nil {
 		follow = append(follow, d.decisions.Run)
+	}
+	if d.playground != nil {
+		follow = append(follow, d.playground.Run)
 	}
 	return d.Core.Run(ctx, follow...)
 }

@@ -46,6 +46,7 @@ func TestNewNamesEverySettingThatIsWrong(t *testing.T) {
 		Config:              service.Config{Schema: keystore.DefaultSchema(), StreamScope: "cluster"},
 		KeySources:          []string{"basic"},
 		TrustedProxies:      []string{"everyone"},
+		AuthHeaders:         []string{"X-Auth-Token"},
 		TraceCallerNetworks: []string{"nobody"},
 		Policies:            map[string]forwardauth.Policy{"orders": {Scopes: []string{"two words"}}},
 		CallerTokenFile:     absent,
@@ -56,7 +57,7 @@ func TestNewNamesEverySettingThatIsWrong(t *testing.T) {
 		t.Fatal("there is no error")
 	}
 	for _, want := range []string{
-		`key source "basic"`, `trusted proxy "everyone"`, `whose traces are followed "nobody"`, `orders`, "--caller-token-file: ", "--admin-token-file: ",
+		`key source "basic"`, `trusted proxy "everyone"`, `identity header "X-Auth-Token"`, `whose traces are followed "nobody"`, `orders`, "--caller-token-file: ", "--admin-token-file: ",
 		"MongoDB client", "--stream-scope", "--decision-log-accepts", "--decision-log-mask",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -96,6 +96,9 @@ func toRouteStatus(s *service.Status) routes.Status {
 		loss := routes.Loss(*s.LastLoss)
 		status.LastLoss = &loss
 	}
+	if p := s.Scan; p != nil {
+		status.Scan = &routes.Scan{KeysRead: p.Read, KeysExpected: p.Expected, KeysPerSecond: int64(p.PerSecond), LeftMS: milliseconds(p.Left)}
+	}
 	if u := s.Usage; u != nil {
 		status.Usage = &routes.Usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: milliseconds(u.Failing)}
 	}

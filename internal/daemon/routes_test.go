@@ -18,6 +18,7 @@ import (
 	"github.com/keytail/keytail/internal/clustertime"
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/fleet"
+	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/rights"
 	"github.com/keytail/keytail/internal/routes"
 	"github.com/keytail/keytail/internal/service"
@@ -89,18 +90,20 @@ func TestStatusOfTheCoreOnTheWire(t *testing.T) {
 	core := service.Status{
 		State: service.Stale, Ready: true, Strict: true, Staleness: 1500 * time.Millisecond, Lag: 2 * time.Millisecond, Epoch: 3, Complete: true,
 		Entries: 4, Note: "note", IndexMissing: "index", LastLoss: &service.Loss{At: at, Reason: "drop"},
+		Scan:  &preload.Progress{Read: 8, Expected: 9, PerSecond: 10.5, Left: 11 * time.Millisecond},
 		Usage: &service.UsageStatus{PendingKeys: 5, BatchSize: 6, Failing: 7 * time.Millisecond},
 	}
 	want := routes.Status{
 		State: "stale", Ready: true, Strict: true, StalenessMS: 1500, LagMS: 2, Epoch: 3, Complete: true,
 		Entries: 4, Note: "note", IndexMissing: "index", LastLoss: &routes.Loss{At: at, Reason: "drop"},
+		Scan:  &routes.Scan{KeysRead: 8, KeysExpected: 9, KeysPerSecond: 10, LeftMS: 11},
 		Usage: &routes.Usage{PendingKeys: 5, BatchSize: 6, FailingMS: 7},
 	}
 	if diff := cmp.Diff(want, toRouteStatus(&core)); diff != "" {
 		t.Error(diff)
 	}
-	unknown := toRouteStatus(&service.Status{Staleness: -1, Lag: -1, Usage: &service.UsageStatus{Failing: -1}})
-	if unknown.StalenessMS != -1 || unknown.LagMS != -1 || unknown.Usage.FailingMS != -1 || unknown.LastLoss != nil {
+	unknown := toRouteStatus(&service.Status{Staleness: -1, Lag: -1, Scan: &preload.Progress{Left: -1}, Usage: &service.UsageStatus{Failing: -1}})
+	if unknown.StalenessMS != -1 || unknown.LagMS != -1 || unknown.Usage.FailingMS != -1 || unknown.Scan.LeftMS != -1 || unknown.LastLoss != nil {
 		t.Errorf("what is not known becomes %+v", unknown)
 	}
 }

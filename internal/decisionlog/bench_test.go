@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/keytail/keytail/internal/alloctest"
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
@@ -62,12 +63,12 @@ func answer(t testing.TB, decisions forwardauth.DecisionLog) func() {
 // TestALogThatIsOffCostsNothing, and one that is on allocates nothing for a request
 // either.
 func TestALogThatIsOffCostsNothing(t *testing.T) {
-	off := testing.AllocsPerRun(1000, answer(t, nil))
+	off := alloctest.PerCall(answer(t, nil))
 	l, err := New(Config{Path: Stdout, Stdout: io.Discard, AcceptRatio: 1}) // without Run, which allocates
 	if err != nil {
 		t.Fatal(err)
 	}
-	if on := testing.AllocsPerRun(1000, answer(t, l)); on != off {
+	if on := alloctest.PerCall(answer(t, l)); on != off {
 		t.Errorf("%v allocations, without a log %v", on, off)
 	}
 	// The values of the headers are a block, a staleness is a text.

@@ -149,7 +149,7 @@ func (c *collection) candidates(filter bson.D) []*document {
 			})
 		}
 		for _, x := range c.indexes {
-			if !x.sparse && len(x.key) == 1 && x.key[0].Key == e.path {
+			if x.isWhole() && len(x.key) == 1 && x.key[0].Key == e.path {
 				return c.byKeys(e.values, func(k string) []*document { return x.entries[k] })
 			}
 		}

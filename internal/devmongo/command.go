@@ -212,6 +212,7 @@ func timestamp(t clustertime.Time) bson.Timestamp {
 // record appends entries to the log and wakes all waiters.
 func (s *Server) record(entries ...*logEntry) clustertime.Time {
 	at := s.oplog.add(s.wallNow(), entries...)
+	s.keepState()
 	s.notify()
 	return at
 }

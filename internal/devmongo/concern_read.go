@@ -17,6 +17,7 @@ const (
 type readConcern struct {
 	level string
 	after clustertime.Time // zero: none
+	at    clustertime.Time // of a snapshot read outside transactions; zero: it is none
 }
 
 // readConcerns reads both concerns, and rejects them on commands that do not accept
@@ -28,10 +29,12 @@ func (o *op) readConcerns() error {
 	if o.read.level != "" && o.read.level != levelLocal && o.flags&reads == 0 && isMissing(field(o.a.doc, "startTransaction")) {
 		return refuse(codeInvalidOptions, "Command %s does not support { readConcern: { level: '%s' } }", o.name, o.read.level)
 	}
-	if ts, ok := a.value("afterClusterTime").(bson.Timestamp); ok {
-		o.read.after = clustertime.New(ts.T, ts.I)
-	} else if !isMissing(a.value("afterClusterTime")) {
-		return refuse(codeTypeMismatch, "readConcern.afterClusterTime must be a timestamp")
+	var err error
+	if o.read.after, err = timeOption(a, "readConcern", "afterClusterTime"); err != nil {
+		return err
+	}
+	if o.read.at, err = timeOption(a, "readConcern", "atClusterTime"); err != nil {
+		return err
 	}
 	if err := a.finish(); err != nil {
 		return err
@@ -42,7 +45,23 @@ func (o *op) readConcerns() error {
 	return o.readWriteConcern()
 }
 
+// timeOption reads an option that is a cluster time. Zero: it is missing.
+func timeOption(a *args, of, name string) (clustertime.Time, error) {
+	switch v := a.value(name).(type) {
+	case bson.Timestamp:
+		return clustertime.New(v.T, v.I), nil
+	default:
+		if !isMissing(v) {
+			return 0, refuse(codeTypeMismatch, "%s.%s must be a timestamp", of, name)
+		}
+		return 0, nil
+	}
+}
+
 func (o *op) checkLevel() error {
+	if o.read.at != 0 && (o.read.level != levelSnapshot || o.read.after != 0) {
+		return refuse(codeInvalidOptions, "atClusterTime can be set only if level is equal to snapshot, and without afterClusterTime")
+	}
 	switch o.read.level {
 	case "":
 		o.read.level = levelLocal
@@ -52,8 +71,9 @@ func (o *op) checkLevel() error {
 			return refuse(codeInvalidOptions, "afterClusterTime field can be set only if level is equal to majority, local, or snapshot")
 		}
 	case levelSnapshot:
-		if isMissing(field(o.a.doc, "startTransaction")) {
-			return unsupported(codeInvalidOptions, "readConcern level snapshot outside transactions")
+		inTransaction := !isMissing(field(o.a.doc, "startTransaction"))
+		if inTransaction == (o.read.at != 0) || (!inTransaction && o.name != "find") {
+			return unsupported(codeInvalidOptions, "readConcern level snapshot outside transactions except for a find with atClusterTime, or atClusterTime in a transaction")
 		}
 		o.read.level = levelMajority
 	default:
@@ -79,6 +99,13 @@ func (o *op) waitForRead() error {
 		return err
 	}
 	o.view = o.s.applied
+	if o.read.at != 0 {
+		o.view, o.operationTime = o.s.history.stateAt(o.read.at), o.read.at
+		if o.view == nil {
+			return refuse(codeSnapshotUnavailable, "the documents at %s were not kept (KeepHistory)", o.read.at)
+		}
+		return nil
+	}
 	if o.read.level == levelMajority {
 		o.view = o.s.majority
 		if o.s.behind != nil && o.name == "find" && o.read.after <= o.s.behindAt {

@@ -44,6 +44,7 @@ const (
 	codeRateLimiter           = 209
 	codeTransactionTooOld     = 225
 	codeNotImplemented        = 238
+	codeSnapshotUnavailable   = 246
 	codeNoSuchTransaction     = 251
 	codeTransactionCommitted  = 256
 	codeInvalidResumeToken    = 260

@@ -29,6 +29,8 @@ func functionNamed(name string) (function, bool) {
 		return function{1, 1, objectToArray}, true
 	case "$setUnion":
 		return function{0, -1, setUnion}, true
+	case "$setIntersection":
+		return function{0, -1, setIntersection}, true
 	case "$setIsSubset":
 		return function{2, 2, setIsSubset}, true
 	case "$split":
@@ -113,6 +115,27 @@ func setUnion(a []any) (any, error) {
 				out = append(out, e)
 			}
 		}
+	}
+	return out, nil
+}
+
+// setIntersection returns the elements that are in every array, each once.
+func setIntersection(a []any) (any, error) {
+	out := bson.A{}
+	for i, v := range a {
+		list, ok := v.(bson.A)
+		if nullish(v) {
+			return nil, nil
+		} else if !ok {
+			return nil, refuse(17047, "All operands of $setIntersection must be arrays. One argument is of type: %s", typeName(v))
+		}
+		kept := bson.A{}
+		for _, e := range list {
+			if (i == 0 || contains(out, e)) && !contains(kept, e) {
+				kept = append(kept, e)
+			}
+		}
+		out = kept
 	}
 	return out, nil
 }

@@ -44,7 +44,7 @@ var operators = []string{
 	"$eq", "$lt", "$lte", "$ne", "$in", "$nin", "$exists", "$type", "$regex", "$and", "$or", "$expr", "$gt", "$not", "$elemMatch",
 	"$set", "$unset", "$inc", "$max", "$pull", "$currentDate", "$push",
 	"$match", "$group", "$project", "$changeStream", "$out",
-	"$let", "$map", "$literal", "$ifNull", "$arrayElemAt", "$objectToArray", "$split", "$setUnion", "$setIsSubset", "$size", "$sum", "$cond",
+	"$let", "$map", "$literal", "$ifNull", "$arrayElemAt", "$objectToArray", "$split", "$setUnion", "$setIntersection", "$setIsSubset", "$size", "$sum", "$cond",
 	"", "a.b", "_id", "a",
 }
 

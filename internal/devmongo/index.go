@@ -15,6 +15,9 @@ type index struct {
 	spec   bson.D // as listIndexes shows it
 	unique bool
 	sparse bool
+	// partial is the filter of documents in the index; partialFilter compiles it. Nil: all.
+	partial       bson.D
+	partialFilter predicate
 	// expireAfter is a TTL in seconds, or negative for none.
 	expireAfter int64
 	entries     map[string][]*document
@@ -26,8 +29,16 @@ type indexKey struct {
 	values []any
 }
 
+// isWhole reports whether the index has all documents.
+func (x *index) isWhole() bool { return !x.sparse && x.partial == nil }
+
 // keys returns the document's keys in the index, without duplicates.
 func (x *index) keys(d bson.D) ([]indexKey, error) {
+	if x.partial != nil {
+		if in, err := x.partialFilter(d); err != nil || !in {
+			return nil, err
+		}
+	}
 	keys, arrays, present := []indexKey{{}}, 0, false
 	for _, e := range x.key {
 		values, isArray, found := indexValues(d, strings.Split(e.Key, "."))

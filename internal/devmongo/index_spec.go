@@ -10,7 +10,7 @@ import (
 func compileIndex(spec bson.D) (*index, error) {
 	a := newArgs("createIndexes.indexes", spec)
 	x := &index{name: a.str("name"), key: a.document("key"), unique: a.boolean("unique"), sparse: a.boolean("sparse")}
-	x.expireAfter = a.integer("expireAfterSeconds", -1)
+	x.expireAfter, x.partial = a.integer("expireAfterSeconds", -1), a.document("partialFilterExpression")
 	if err := a.finish(); err != nil {
 		e := *asError(err)
 		if e.Code == codeUnknownField {
@@ -19,6 +19,9 @@ func compileIndex(spec bson.D) (*index, error) {
 		return nil, &e
 	}
 	if err := x.checkKey(); err != nil {
+		return nil, err
+	}
+	if err := x.compilePartial(); err != nil {
 		return nil, err
 	}
 	x.spec = x.describe()
@@ -46,6 +49,21 @@ func (x *index) checkKey() error {
 	return nil
 }
 
+// compilePartial supports filters of $exists alone.
+func (x *index) compilePartial() error {
+	for _, e := range x.partial {
+		if ops, ok := isOperators(e.Value); !ok || len(ops) != 1 || ops[0].Key != "$exists" || !isTrue(ops[0].Value) {
+			return unsupported(codeCannotCreateIndex, "a partial index with another filter than {field: {$exists: true}}")
+		}
+	}
+	if x.sparse && x.partial != nil {
+		return refuse(codeCannotCreateIndex, "cannot mix \"partialFilterExpression\" and \"sparse\" options")
+	}
+	var err error
+	x.partialFilter, err = compileFilter(x.partial)
+	return err
+}
+
 // describe returns the index as listIndexes shows it.
 func (x *index) describe() bson.D {
 	d := bson.D{{Key: "v", Value: int32(2)}, {Key: "key", Value: x.key}, {Key: "name", Value: x.name}}
@@ -54,6 +72,9 @@ func (x *index) describe() bson.D {
 	}
 	if x.sparse {
 		d = append(d, bson.E{Key: "sparse", Value: true})
+	}
+	if x.partial != nil {
+		d = append(d, bson.E{Key: "partialFilterExpression", Value: x.partial})
 	}
 	if x.expireAfter >= 0 {
 		d = append(d, bson.E{Key: "expireAfterSeconds", Value: int32(min(x.expireAfter, 1<<31-1))})

@@ -134,15 +134,40 @@ func compileNot(path []string, v any) (predicate, error) {
 	return negate(p), err
 }
 
-// compileType takes one type by its name or number.
+// compileType takes a type by its name or number, or an array of them. "number" is the
+// name of all numeric types.
 func compileType(path []string, v any) (predicate, error) {
+	list, ok := v.(bson.A)
+	if !ok {
+		list = bson.A{v}
+	}
+	if len(list) == 0 {
+		return nil, refuse(codeFailedToParse, "$type must match at least one type")
+	}
+	names := map[string]bool{}
+	for _, v := range list {
+		found := typesNamed(v)
+		if len(found) == 0 {
+			return nil, unsupported(codeBadValue, "Unknown type name alias or code: %v", v)
+		}
+		for _, name := range found {
+			names[name] = true
+		}
+	}
+	return elements(path, func(v any) bool { return names[typeName(v)] }), nil
+}
+
+func typesNamed(v any) []string {
+	if v == "number" {
+		return []string{"double", "int", "long", "decimal"}
+	}
 	code, isCode := number(v)
 	for _, k := range kinds[1:] {
 		if k.name == v || (isCode && int64(k.code) == code) {
-			return elements(path, func(v any) bool { return typeName(v) == k.name }), nil
+			return []string{k.name}
 		}
 	}
-	return nil, unsupported(codeBadValue, "Unknown type name alias or code: %v", v)
+	return nil
 }
 
 // compileRegex takes a pattern without options. Regular expressions are Go's; use only

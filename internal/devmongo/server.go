@@ -105,24 +105,38 @@ type Server struct {
 	// behind is the data that majority reads see while they lag. Nil: they do not lag.
 	behind   *catalog
 	behindAt clustertime.Time
+	history  history
 }
 
 // New starts to listen. It returns an error in production and for an address that is
 // not loopback. Nothing is served before Run.
 func New(cfg Config) (*Server, error) {
-	if cfg.Getenv == nil {
-		cfg.Getenv = os.Getenv
-	}
-	for _, name := range []string{"KEYTAIL_ENV", "ENVIRONMENT"} {
-		if strings.EqualFold(strings.TrimSpace(cfg.Getenv(name)), "production") {
-			return nil, ErrProduction
-		}
+	if err := refuseProduction(&cfg); err != nil {
+		return nil, err
 	}
 	cfg = withDefaults(cfg)
 	listener, err := listenLoopback(cfg.Addr)
 	if err != nil {
 		return nil, err
 	}
+	return newServer(cfg, listener), nil
+}
+
+// refuseProduction is ErrProduction if the environment indicates production.
+func refuseProduction(cfg *Config) error {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	for _, name := range []string{"KEYTAIL_ENV", "ENVIRONMENT"} {
+		if strings.EqualFold(strings.TrimSpace(cfg.Getenv(name)), "production") {
+			return ErrProduction
+		}
+	}
+	return nil
+}
+
+// newServer makes a server. listener is nil if it does not listen.
+func newServer(cfg Config, listener net.Listener) *Server {
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, listener: listener, started: cfg.Now(), changed: make(chan struct{}), applied: newCatalog(),
 		oplog: oplog{limit: cfg.OplogSize}, cursors: map[int64]*cursor{}, sessions: map[string]*session{},
@@ -130,7 +144,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.majority = s.applied
 	s.oplog.add(cfg.Now(), &logEntry{kind: kindNoop})
-	return s, nil
+	return s
 }
 
 func withDefaults(cfg Config) Config {

@@ -98,7 +98,7 @@ func (c *collection) serves(sort bson.D) bool {
 		return true
 	}
 	for _, x := range c.indexes {
-		if !x.sparse && len(x.key) >= len(sort) && sameOrder(x.key, sort) {
+		if x.isWhole() && len(x.key) >= len(sort) && sameOrder(x.key, sort) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package devmongo
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -27,8 +28,10 @@ type stream struct {
 	// the resume token that the client gets, which never goes back.
 	done, token position
 	tokenOf     [16]byte
-	// given is the token that the client resumes after, nil for a new stream.
+	// given is the token that the client resumes after, nil for a new stream. past is set
+	// with it, and by startAtOperationTime: the log must still have the position.
 	given bson.D
+	past  bool
 	// scanned is the time of the last log entry that the cursor has read. The log must
 	// still have it at the next read. Zero: the cursor has no position yet.
 	scanned clustertime.Time
@@ -91,10 +94,17 @@ func (o *op) compileStream(ns namespace, v any) (*stream, error) {
 		st.scope, st.ns.coll = scopeDatabase, ""
 	}
 	resume := spec.document("resumeAfter")
+	start, err := timeOption(spec, "$changeStream", "startAtOperationTime")
+	if err != nil {
+		return nil, err
+	}
 	if err := spec.finish(); err != nil {
 		return nil, err
 	}
-	st.done = position{at: o.s.oplog.applied + 1}
+	if resume != nil && start != 0 {
+		return nil, refuse(40674, "Only one type of resume option is allowed, but multiple were found.")
+	}
+	st.done, st.past = position{at: cmp.Or(start, o.s.oplog.applied+1)}, start != 0 || resume != nil
 	if resume != nil {
 		if st.done, err = parseToken(resume); err != nil {
 			return nil, err
@@ -116,7 +126,7 @@ func (s *Server) place(st *stream) error {
 		return nil
 	}
 	log := &s.oplog
-	if st.given != nil && log.oldest() > st.done.at {
+	if st.past && log.oldest() > st.done.at {
 		return refuse(codeHistoryLost, "Resume of change stream was not possible, as the resume point may no longer be in the oplog.")
 	}
 	if st.given != nil && st.done.event && st.done.at <= log.majority {

@@ -39,6 +39,12 @@ func (s *Server) addConn(nc net.Conn) *conn {
 	return c
 }
 
+func (s *Server) removeConn(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
 // serve answers until either side closes the connection. A second goroutine reads
 // ahead, so that a waiting command learns that its client has disconnected.
 func (c *conn) serve(ctx context.Context) {
@@ -60,9 +66,7 @@ func (c *conn) serve(ctx context.Context) {
 	cancel(errDisconnected)
 	_ = c.nc.Close() // ends the reader
 	reader.Wait()
-	c.s.mu.Lock()
-	delete(c.s.conns, c)
-	c.s.mu.Unlock()
+	c.s.removeConn(c)
 }
 
 func (c *conn) read(ctx context.Context, out chan<- *request) {

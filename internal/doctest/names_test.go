@@ -19,9 +19,10 @@ var foreignFlags = map[string]bool{
 	"--variant": true, // debootstrap
 	"--help":    true,
 	"--uri":     true, "--jsonArray": true, "--file": true, // mongoimport
-	"--quick": true, "--for": true, "--rate": true, "--keys": true, "--seed": true, "--samples": true, "--save": true, "--binary": true, // bench, which tests its own
+	"--quick": true, "--for": true, "--rate": true, "--keys": true, "--seed": true, "--samples": true, "--save": true, "--binary": true, "--peers": true, "--server": true, "--only": true, "--rounds": true, "--fault-command": true, "--heal-command": true, // bench, which tests its own
 	"--standalone": true, "--auth": true, // secantusd-py
 	"--meta": true, "--output-path": true, // openapi-python-client
+	"--skip-jwt-bearer-tokens": true, "--oidc-public-key-file": true, "--request-logging": true, "--auth-logging": true, "--standard-logging": true, // oauth2-proxy
 	"--redact":  true,                                            // gitleaks
 	"--replSet": true, "--setParameter": true, "--keyFile": true, // mongod
 	"--from-file": true, "--filename": true, "--values": true, // kubectl, helm

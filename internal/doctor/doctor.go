@@ -236,16 +236,16 @@ func (e *examination) index(ctx context.Context) {
 	case err != nil:
 		e.add("index", ToDo, err.Error())
 	default:
-		e.add("index", OK, fmt.Sprintf("%s has a unique index that queries can use", hash), e.listIndex(ctx)...)
+		e.add("index", OK, fmt.Sprintf("%s has a unique index that queries can use", hash), e.listIndexes(ctx)...)
 	}
 }
 
-// listIndex recommends an index if it is missing and useful.
-func (e *examination) listIndex(ctx context.Context) []string {
+// listIndexes recommends indexes that are missing and useful.
+func (e *examination) listIndexes(ctx context.Context) []string {
 	if !e.Lists {
 		return nil
 	}
-	if err := e.Store.PrepareListIndex(ctx, false); err != nil {
+	if err := e.Store.CheckListIndexes(ctx); err != nil {
 		return []string{"recommended: " + err.Error()}
 	}
 	return nil
@@ -256,7 +256,7 @@ func (e *examination) documents(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
 	found, err := e.Store.SurveyEach(ctx, keystore.DefaultSurvey, func(d keystore.Document) {
-		e.entries += int64(keycache.EntryBytes(&d.Record))
+		e.entries += int64(keycache.EntryBytes(d.ID, &d.Record, e.Preload != preload.Off))
 	})
 	if err != nil {
 		e.add("documents", ToDo, err.Error())

@@ -26,6 +26,9 @@ func (e *examination) memory() {
 	detail := fmt.Sprintf("%s of about %d bytes take %s of %s; --cache-size %d holds at least %s of this size",
 		count(int(keys), "key"), each, mebibytes(need), mebibytes(available), size, count(rounded(available/each), "key"))
 	more := explainSize(size, available, complete)
+	if complete && need <= available && 2*need > available {
+		more += fmt.Sprintf("; use --cache-size %d or more for space for both", sizeFor(2*need, complete))
+	}
 	enough := fmt.Sprintf("use --cache-size %d or more", sizeFor(need, complete))
 	switch {
 	case e.Preload == preload.Off:
@@ -52,8 +55,8 @@ func explainSize(sizeMiB int, available int64, complete bool) string {
 	if !complete {
 		return fmt.Sprintf("of the %d MiB, %s are for keys and %s for the hashes of unknown keys", sizeMiB, mebibytes(available), mebibytes(unknown))
 	}
-	return fmt.Sprintf("of the %d MiB, two times %s are for keys, because a scan fills a second copy beside the one in use, and %s for the hashes of unknown keys",
-		sizeMiB, mebibytes(available), mebibytes(unknown))
+	return fmt.Sprintf("of the %d MiB, %s are for keys, %s for keys that have changed since the last scan, and %s for the hashes of unknown keys; if keys take more than half of theirs, there is no space for a second copy, so they are read on demand while the cache is filled again after very many changes",
+		sizeMiB, mebibytes(available), mebibytes(keycache.OverlayBytes(sizeMiB)), mebibytes(unknown))
 }
 
 // spare is added to what keys need, as a part of it: the cache consists of parts

@@ -18,8 +18,8 @@ func TestMemory(t *testing.T) {
 		advice string
 	}{
 		"fits":                {preload.Auto, capacity / 200, OK, ""},
-		"too many":            {preload.Auto, capacity, Warning, "use --cache-size 1877 or more"},
-		"too many, requested": {preload.On, capacity, ToDo, "use --cache-size 1877 or more, or --preload auto"},
+		"too many":            {preload.Auto, capacity, Warning, "use --cache-size 2145 or more"},
+		"too many, requested": {preload.On, capacity, ToDo, "use --cache-size 2145 or more, or --preload auto"},
 		"not wanted":          {preload.Off, capacity, OK, "--preload off"},
 	} {
 		e := &examination{Config: Config{CacheSizeMiB: 10, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: c.total}, entries: 2000}
@@ -38,14 +38,14 @@ func TestMemoryIsExplained(t *testing.T) {
 		wantDetail, wantWhy string
 	}{
 		{
-			0, preload.Auto, "1000 keys of about 200 bytes take 0.2 MiB of 240.0 MiB; --cache-size 512 holds at least 1200000 keys of this size",
-			"of the 512 MiB, two times 240.0 MiB are for keys, because a scan fills a second copy beside the one in use, and 32.0 MiB for the hashes of unknown keys",
+			0, preload.Auto, "1000 keys of about 200 bytes take 0.2 MiB of 420.0 MiB; --cache-size 512 holds at least 2200000 keys of this size",
+			"of the 512 MiB, 420.0 MiB are for keys, 60.0 MiB for keys that have changed since the last scan, and 32.0 MiB for the hashes of unknown keys; if keys take more than half of theirs",
 		},
 		{
 			512, preload.Off, "1000 keys of about 200 bytes take 0.2 MiB of 480.0 MiB; --cache-size 512 holds at least 2500000 keys of this size",
 			"of the 512 MiB, 480.0 MiB are for keys and 32.0 MiB for the hashes of unknown keys",
 		},
-		{3, preload.On, "1000 keys of about 200 bytes take 0.2 MiB of 1.0 MiB; --cache-size 3 holds at least 5200 keys", "of the 3 MiB, two times 1.0 MiB are for keys"},
+		{3, preload.On, "1000 keys of about 200 bytes take 0.2 MiB of 1.0 MiB; --cache-size 3 holds at least 5200 keys", "of the 3 MiB, 1.0 MiB are for keys, 1.0 MiB for keys that have changed"},
 	} {
 		e := &examination{Config: Config{CacheSizeMiB: c.size, Preload: c.mode}, survey: &keystore.Survey{Documents: 10, Total: 1000}, entries: 2000}
 		e.memory()
@@ -63,6 +63,17 @@ func TestTheSizeThatIsAdvisedIsEnough(t *testing.T) {
 			if keycache.GenerationBytes(size, complete) < want || size > 3 && keycache.GenerationBytes(size-1, complete) >= want {
 				t.Errorf("%d bytes: %d MiB", need, size)
 			}
+		}
+	}
+}
+
+// TestSpaceForASecondCopyIsAdvised, where keys fit but a second copy of them does not.
+func TestSpaceForASecondCopyIsAdvised(t *testing.T) {
+	for keys, want := range map[int64]string{1000: "", 1_500_000: "; use --cache-size 766 or more for space for both"} {
+		e := &examination{Config: Config{CacheSizeMiB: 512, Preload: preload.Auto}, survey: &keystore.Survey{Documents: 10, Total: keys}, entries: 2000}
+		e.memory()
+		if got := e.report.Checks[0]; got.Status != OK || !strings.HasSuffix(got.More[0], "very many changes"+want) {
+			t.Errorf("%d keys: %+v", keys, got)
 		}
 	}
 }

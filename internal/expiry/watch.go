@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -103,6 +104,7 @@ func (w *Watch) See(id apikey.DocID, record *apikey.Record) {
 		return
 	}
 	w.scan.count++
+	id = apikey.DocID(strings.Clone(string(id))) // without the texts beside it: see keystore.Store.Scan
 	if w.reported[id].Equal(record.ExpiresAt) {
 		w.scan.kept[id] = record.ExpiresAt
 		return

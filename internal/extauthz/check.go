@@ -64,7 +64,7 @@ func (s *Server) answer(r *http.Request, attributes *authv3.AttributeContext, he
 		return s.authority.Refuse(r, mistake, header)
 	}
 	seen := *r
-	seen.Header = separateJoined(r.Header, attributes.GetRequest().GetHttp())
+	seen.Header = separateJoined(r.Header, attributes.GetRequest().GetHttp(), s.keyHeaders)
 	return s.authority.Answer(&seen, &q, header)
 }
 

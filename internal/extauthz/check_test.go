@@ -82,16 +82,17 @@ func TestEveryCode(t *testing.T) {
 	}
 }
 
-// TestIdentity: the response sets all headers, including empty ones, and no value can split
-// a header.
+// TestIdentity: the response overwrites the headers that have a value, and removes the
+// client's copies of the others, and of the result and the staleness, which no API gets.
+// No value can split a header.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, options{})
 	for key, want := range map[string]map[string]string{
-		keyRoot:           {"X-Auth-Key-Id": "k1", "X-Auth-User-Id": "u1", "X-Auth-Org-Id": "", "X-Auth-Project-Id": "", "X-Auth-Scopes": "orders:read", "X-Request-Id": "from-the-client"},
-		"key-that-is-odd": {"X-Auth-Key-Id": "k1", "X-Auth-User-Id": "%C3%A9%0D%0AX:%20y", "X-Auth-Org-Id": "", "X-Auth-Project-Id": "", "X-Auth-Scopes": "a%20b c%22", "X-Request-Id": "from-the-client"},
+		keyRoot:           {"X-Auth-Key-Id": "k1", "X-Auth-User-Id": "u1", "X-Auth-Scopes": "orders:read", "X-Request-Id": "from-the-client"},
+		"key-that-is-odd": {"X-Auth-Key-Id": "k1", "X-Auth-User-Id": "%C3%A9%0D%0AX:%20y", "X-Auth-Scopes": "a%20b c%22", "X-Request-Id": "from-the-client"},
 	} {
-		answer := check(t, s, rawRequest("/a", "x-api-key", key, "x-request-id", "from-the-client", "x-auth-org-id", "forged", "X-AUTH-USER-ID", "forged"))
+		answer := check(t, s, rawRequest("/a", "x-api-key", key, "x-request-id", "from-the-client", "x-auth-org-id", "forged", "X-AUTH-USER-ID", "forged", "x-auth-result", "forged", "X-Auth-Staleness-Ms", "0"))
 		have := map[string]string{}
 		for _, h := range answer.GetOkResponse().GetHeaders() {
 			have[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
@@ -99,8 +100,12 @@ func TestIdentity(t *testing.T) {
 		if diff := cmp.Diff(want, have); diff != "" {
 			t.Errorf("%s: %s", key, diff)
 		}
-		if allowed := answer.GetOkResponse(); len(allowed.GetHeadersToRemove())+len(allowed.GetQueryParametersToRemove()) > 0 {
-			t.Errorf("removed headers or parameters: got %v, want none", allowed)
+		allowed := answer.GetOkResponse()
+		if diff := cmp.Diff([]string{"X-Auth-Org-Id", "X-Auth-Project-Id", "X-Auth-Result", "X-Auth-Staleness-Ms"}, allowed.GetHeadersToRemove()); diff != "" {
+			t.Errorf("%s: removed headers: %s", key, diff)
+		}
+		if len(allowed.GetQueryParametersToRemove()) > 0 {
+			t.Errorf("removed parameters: got %v, want none", allowed)
 		}
 	}
 }
@@ -350,11 +355,14 @@ func TestHide(t *testing.T) {
 		}
 		set := map[string]string{}
 		for _, h := range allowed.GetHeaders() {
-			if !slices.Contains(identityHeaders, h.GetHeader().GetKey()) {
+			if name := h.GetHeader().GetKey(); name != forwardauth.HeaderRequestID && !slices.Contains(identityHeaders, name) {
 				set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
 			}
 		}
-		if !slices.Equal(slices.Sorted(slices.Values(allowed.GetHeadersToRemove())), test.remove) || !slices.Equal(allowed.GetQueryParametersToRemove(), test.params) || !maps.Equal(set, test.set) {
+		removed := slices.DeleteFunc(slices.Sorted(slices.Values(allowed.GetHeadersToRemove())), func(name string) bool {
+			return slices.Contains(identityHeaders, name) || slices.Contains(neverForwarded, name)
+		})
+		if !slices.Equal(removed, test.remove) || !slices.Equal(allowed.GetQueryParametersToRemove(), test.params) || !maps.Equal(set, test.set) {
 			t.Errorf("%s: %v", name, allowed)
 		}
 	}
@@ -500,9 +508,30 @@ func TestSameResponsesAsOverHTTP(t *testing.T) {
 			if answer.GetOkResponse() != nil && !slices.Contains(identityHeaders, name) {
 				continue
 			}
+			if !found && values[0] == "" && slices.Contains(answer.GetOkResponse().GetHeadersToRemove(), name) {
+				continue // over HTTP, an empty value replaces the client's
+			}
 			if !found || value != values[0] {
 				rt.Fatalf("%s: got %q over HTTP and %q over gRPC", name, values, value)
 			}
 		}
 	})
+}
+
+// TestAJoinedKeyIsNoRequestID: a client that sends its key as its request id, too, and with another one,
+// does not get it back.
+func TestAJoinedKeyIsNoRequestID(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, options{sources: []string{"bearer", "x-api-key", "cookie:sid"}})
+	for name, ask := range map[string]*authv3.CheckRequest{
+		"bearer, raw":    rawRequest("/a", "authorization", "Bearer "+keyRoot+",Bearer "+keyOther, "x-request-id", keyRoot),
+		"bearer, second": rawRequest("/a", "authorization", "Bearer "+keyRoot+", Bearer "+keyOther, "x-request-id", keyOther),
+		"other scheme":   rawRequest("/a", "authorization", "Basic x,Bearer "+keyOther, "x-request-id", keyOther),
+		"header, plain":  plainRequest("/a", map[string]string{"x-api-key": keyComma, "x-request-id": keyOther}),
+		"cookie, plain":  plainRequest("/a", map[string]string{"cookie": "a=1,sid=" + keyOther, "x-request-id": keyOther}),
+	} {
+		if id, _ := header(check(t, s, ask), "X-Request-Id"); id == keyRoot || id == keyOther {
+			t.Errorf("%s: the key is the X-Request-Id of the answer", name)
+		}
+	}
 }

@@ -89,6 +89,7 @@ type options struct {
 	sources   []string
 	proxies   []string
 	hides     bool
+	identity  forwardauth.Identity
 	// reflection, callTimeout and maxAge are Config's.
 	reflection          bool
 	callTimeout, maxAge time.Duration
@@ -118,7 +119,7 @@ func newServer(t testing.TB, o options) *Server {
 	}
 	authority, err := forwardauth.New(forwardauth.Config{
 		Validator: o.validator, KeySources: sources, TrustedProxies: proxies,
-		Decisions: o.decisions, Operation: forwardauth.OperationExtAuthz, TraceID: serverspan.TraceID,
+		Decisions: o.decisions, Operation: forwardauth.OperationExtAuthz, TraceID: serverspan.TraceID, Identity: o.identity, RemovesAbsent: true,
 		Policies: map[string]forwardauth.Policy{
 			"open": {}, "orders": {Scopes: []string{"orders:read"}}, "strict": {Scopes: []string{"unused:scope"}},
 		},

@@ -35,26 +35,59 @@ func clientRequest(ctx context.Context, attributes *authv3.AttributeContext) *ht
 // headers are the client's, in either of the two forms in which Envoy sends them.
 // Envoy writes names in lower case, but names are compared without case.
 func headers(described *authv3.AttributeContext_HttpRequest) http.Header {
-	all := make(http.Header, len(described.GetHeaders())+len(described.GetHeaderMap().GetHeaders()))
-	// The order of two spellings of one name must not change from call to call.
-	for _, name := range slices.Sorted(maps.Keys(described.GetHeaders())) {
-		add(all, name, described.GetHeaders()[name])
+	joined, raw := described.GetHeaders(), described.GetHeaderMap().GetHeaders()
+	all := headerValues{header: make(http.Header, len(joined)+len(raw)), block: make([]string, 0, len(joined)+len(raw))}
+	for name, value := range joined {
+		if !all.add(name, value) {
+			// Two spellings of one name: their order must not change from call to call.
+			return sortedHeaders(joined, raw)
+		}
 	}
-	for _, header := range described.GetHeaderMap().GetHeaders() {
+	addRaw(&all, raw)
+	return all.header
+}
+
+// sortedHeaders adds the headers in the order of their names.
+func sortedHeaders(joined map[string]string, raw []*corev3.HeaderValue) http.Header {
+	all := headerValues{header: make(http.Header, len(joined)+len(raw))}
+	for _, name := range slices.Sorted(maps.Keys(joined)) {
+		all.add(name, joined[name])
+	}
+	addRaw(&all, raw)
+	return all.header
+}
+
+func addRaw(all *headerValues, headers []*corev3.HeaderValue) {
+	for _, header := range headers {
 		value := header.GetValue()
 		if raw := header.GetRawValue(); len(raw) > 0 {
 			value = string(raw)
 		}
-		add(all, header.GetKey(), value)
+		all.add(header.GetKey(), value)
 	}
-	return all
+}
+
+// headerValues are headers whose values are in one block: a slice for each would be
+// allocated on its own.
+type headerValues struct {
+	header http.Header
+	block  []string
 }
 
 // add trims white space around a value, as HTTP/1 does. A pseudo-header (":path")
-// is added like any other: no key source has such a name.
-func add(all http.Header, name, value string) {
+// is added like any other: no key source has such a name. It reports whether the name
+// is new.
+func (v *headerValues) add(name, value string) bool {
 	name = textproto.CanonicalMIMEHeaderKey(name)
-	all[name] = append(all[name], textproto.TrimString(value))
+	value = textproto.TrimString(value)
+	if values, found := v.header[name]; found {
+		v.header[name] = append(values, value)
+		return false
+	}
+	v.block = append(v.block, value)
+	n := len(v.block)
+	v.header[name] = v.block[n-1 : n : n] // its capacity is one, so that a later value moves it
+	return true
 }
 
 // peerAddress is the client's end of its connection to Envoy, in the form of
@@ -71,13 +104,14 @@ func peerAddress(address *corev3.Address) string {
 // Envoy joins the values of a repeated header with a comma: always those of
 // Authorization, and those of every header unless encode_raw_headers is set. A
 // comma is legal in a key, so "a" and "b" would become the key "a,b". With a
-// space beside it no text is a key. X-Forwarded-For is a list anyway. all is not
-// changed.
-func separateJoined(all http.Header, described *authv3.AttributeContext_HttpRequest) http.Header {
+// space beside it no text is a key. names are the headers from which a key is
+// read. all is not changed.
+func separateJoined(all http.Header, described *authv3.AttributeContext_HttpRequest, names []string) http.Header {
 	everyHeader := len(described.GetHeaders()) > 0
 	changed, cloned := all, false
-	for name, values := range all {
-		if name == forwardauth.HeaderForwardedFor || name != headerAuthorization && !everyHeader || !slices.ContainsFunc(values, hasComma) {
+	for _, name := range names {
+		values := all[name]
+		if name != headerAuthorization && !everyHeader || !slices.ContainsFunc(values, hasComma) {
 			continue
 		}
 		if !cloned {

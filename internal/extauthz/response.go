@@ -20,20 +20,30 @@ const (
 	headerCookie        = "Cookie"
 )
 
-// identityHeaders are the headers of an allowed request that the API behind Envoy
-// receives. All of them are always set: an empty one overwrites what the client
-// sent.
-var identityHeaders = []string{
-	forwardauth.HeaderKeyID, forwardauth.HeaderUserID, forwardauth.HeaderOrgID,
-	forwardauth.HeaderProjectID, forwardauth.HeaderScopes, forwardauth.HeaderRequestID,
-}
+// identityHeaders are the headers of an allowed request that are keytail's alone.
+var identityHeaders = forwardauth.IdentityHeaders()
 
-// okResponse allows the request, with these headers.
+// neverForwarded are the headers that keytail has in every response and that no API gets: each
+// request that the API sees has passed the check. A client's copy of them would be a forgery.
+var neverForwarded = []string{forwardauth.HeaderResult, forwardauth.HeaderStaleness}
+
+// okResponse allows the request, with the identity headers and the request id of an
+// answer. Each of them overwrites what the client sent, and Envoy removes the client's
+// copies of those that the answer does not have, and of those that are never forwarded.
 func okResponse(header http.Header) *authv3.OkHttpResponse {
-	allowed := &authv3.OkHttpResponse{Headers: make([]*corev3.HeaderValueOption, 0, len(identityHeaders)+1)}
-	for _, name := range identityHeaders {
-		allowed.Headers = append(allowed.Headers, overwrite(name, header.Get(name)))
+	allowed := &authv3.OkHttpResponse{
+		Headers:         make([]*corev3.HeaderValueOption, 0, len(identityHeaders)+2), // the request id, and one of hide
+		HeadersToRemove: make([]string, 0, len(identityHeaders)+len(neverForwarded)),
 	}
+	for _, name := range identityHeaders {
+		if values := header[name]; len(values) > 0 {
+			allowed.Headers = append(allowed.Headers, overwrite(name, values[0]))
+		} else {
+			allowed.HeadersToRemove = append(allowed.HeadersToRemove, name)
+		}
+	}
+	allowed.HeadersToRemove = append(allowed.HeadersToRemove, neverForwarded...)
+	allowed.Headers = append(allowed.Headers, overwrite(forwardauth.HeaderRequestID, header.Get(forwardauth.HeaderRequestID)))
 	return allowed
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,28 @@ func TestHealth(t *testing.T) {
 	want(notServing)
 	if answer, err := authv3.NewAuthorizationClient(conn).Check(ctx, rawRequest("/a", "x-api-key", keyRoot)); err != nil || result(answer) != "VALID" {
 		t.Errorf("during the drain: %v, %v", answer, err)
+	}
+}
+
+// TestOnlyServeStartsWorkers: a daemon without a gRPC listener has no use for them. TestMain finds
+// those that Close leaves behind.
+func TestOnlyServeStartsWorkers(t *testing.T) {
+	workers := func() int {
+		var all strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&all, 2); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(all.String(), "grpc.(*Server).serverWorker(")
+	}
+	s := newServer(t, options{})
+	if n := workers(); n != 0 {
+		t.Errorf("a server that does not serve has %d workers", n)
+	}
+	if got, err := healthStatus(t, serve(t, s), ""); err != nil {
+		t.Fatal(got, err)
+	}
+	if n := workers(); n != streamWorkers {
+		t.Errorf("got %d workers, want %d", n, streamWorkers)
 	}
 }
 

@@ -193,6 +193,8 @@ type Fleet struct {
 	// observed and reads belong to Run's goroutine.
 	observed observations
 	reads    *reads
+	// size is how many instances the last read has shown to be alive, zero before the first.
+	size atomic.Int64
 	// waits is how many waits are in progress.
 	waits atomic.Int64
 	// progressed wakes the waits when this instance has processed more changes.

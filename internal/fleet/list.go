@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -48,7 +49,7 @@ func decode(raw bson.Raw) (heartbeat, bool) {
 		return heartbeat{}, false
 	}
 	h := heartbeat{
-		maxStale: longestMaxStale, Instance: Instance{LastSeen: at, Staleness: -1},
+		maxStale: longestMaxStale, Instance: Instance{LastSeen: shown(at), Staleness: -1},
 		key: bytesOf(raw, fieldID), version: bytesOf(raw, fieldNonce) + bytesOf(raw, fieldAt),
 	}
 	h.ID, _ = raw.Lookup(fieldID).StringValueOK()
@@ -56,13 +57,24 @@ func decode(raw bson.Raw) (heartbeat, bool) {
 	if seconds, increment, ok := raw.Lookup("processed").TimestampOK(); ok {
 		h.Revision = clustertime.New(seconds, increment)
 	}
-	if ms, ok := raw.Lookup("staleness_ms").AsInt64OK(); ok && ms >= 0 {
+	if ms, ok := raw.Lookup("staleness_ms").AsInt64OK(); ok && ms >= 0 && ms <= math.MaxInt64/int64(time.Millisecond) {
 		h.Staleness = time.Duration(ms) * time.Millisecond
 	}
 	if ms, ok := raw.Lookup("max_stale_ms").AsInt64OK(); ok && ms > 0 && ms <= longestMaxStale.Milliseconds() {
 		h.maxStale = time.Duration(ms) * time.Millisecond
 	}
 	return h, true
+}
+
+// shown bounds a time to the years that RFC 3339 can write, and clients can read.
+func shown(at time.Time) time.Time {
+	switch year := at.UTC().Year(); {
+	case year < 1:
+		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case year > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return at
 }
 
 // bytesOf returns a field's type and value.

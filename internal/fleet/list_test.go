@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -52,6 +53,14 @@ func TestDecodeAssumesTheSafeValue(t *testing.T) {
 		"too long": {
 			document: bson.D{{Key: "at", Value: at}, {Key: "max_stale_ms", Value: int64(1) << 60}},
 			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: at}},
+		},
+		"a time and an age that nobody can read": {
+			document: bson.D{{Key: "at", Value: bson.DateTime(math.MaxInt64)}, {Key: "staleness_ms", Value: int64(math.MaxInt64)}},
+			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}},
+		},
+		"before all times": {
+			document: bson.D{{Key: "at", Value: bson.DateTime(math.MinInt64)}},
+			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)}},
 		},
 		"negative": {
 			document: bson.D{{Key: "at", Value: at}, {Key: "max_stale_ms", Value: -1}},

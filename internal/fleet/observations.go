@@ -16,10 +16,12 @@ type observations struct {
 	seen map[string]observation
 }
 
-// observation is a heartbeat, and when it was first seen.
+// observation is a heartbeat, and when it was first seen. interval is how much
+// later than the heartbeat before it; zero if there was none.
 type observation struct {
-	version string
-	since   time.Time
+	version  string
+	since    time.Time
+	interval time.Duration
 }
 
 // update records a read of the list that ended at now, and sets since in each
@@ -29,8 +31,11 @@ func (m *observations) update(all []heartbeat, now time.Time) {
 	for i := range all {
 		h := &all[i]
 		last, known := m.seen[h.key]
-		if !known || last.version != h.version {
-			last = observation{h.version, now}
+		switch {
+		case !known:
+			last = observation{version: h.version, since: now}
+		case last.version != h.version:
+			last = observation{version: h.version, since: now, interval: now.Sub(last.since)}
 		}
 		seen[h.key], h.since = last, last.since
 	}

@@ -119,8 +119,14 @@ func (f *Fleet) Run(ctx context.Context) error {
 // grows with the fleet, so that a thousand instances do not read a million
 // documents each time.
 func (f *Fleet) idlePause() time.Duration {
-	pause := max(f.config.PollInterval, time.Duration(len(f.observed.seen))*pollIntervalPerInstance)
-	return timing.Jitter(pause, pollJitter)
+	return IdlePause(f.config.PollInterval, len(f.observed.seen))
+}
+
+// IdlePause is the time between two reads of a list with this many documents that no caller
+// has requested: at least this time, and 30 ms for each document, up to maxSize of them, with a
+// jitter.
+func IdlePause(least time.Duration, documents int) time.Duration {
+	return timing.Jitter(max(least, time.Duration(min(documents, maxSize))*pollIntervalPerInstance), pollJitter)
 }
 
 // readWhileWaited reads the list until no caller waits any more. When a caller
@@ -175,5 +181,6 @@ func (f *Fleet) readList(ctx context.Context, after clustertime.Time, brief bool
 		return nil, err
 	}
 	f.observed.update(all, now)
+	f.size.Store(int64(f.observed.countRecent(now)))
 	return all, nil
 }

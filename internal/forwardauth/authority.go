@@ -37,6 +37,12 @@ type Config struct {
 	Policies map[string]Policy
 	// Realm is shown in WWW-Authenticate: printable ASCII. Empty: DefaultRealm.
 	Realm string
+	// Identity says which identity headers a 200 has. Zero: those that have a value.
+	Identity Identity
+	// RemovesAbsent: the transport tells the proxy to remove the client's copies of the
+	// identity headers that a 200 leaves out, as gRPC does. False: a header of the answer
+	// tells Envoy, and other proxies get empty headers where they need them.
+	RemovesAbsent bool
 	// Decisions takes each decision, under the name Operation. Nil: they are not recorded.
 	Decisions DecisionLog
 	Operation string
@@ -53,10 +59,13 @@ type Authority struct {
 	proxies   []netip.Prefix
 	policies  map[string]apikey.Request // what each policy's requests need; only read
 	challenge Challenge
+	identity  Identity
 	decisions DecisionLog
 	operation string
 	traceID   func(context.Context) string
 	cache     questionCache
+
+	removesAbsent bool
 }
 
 // New makes an Authority. The error describes what is wrong in the
@@ -72,7 +81,8 @@ func New(config Config) (*Authority, error) {
 	}
 	a := &Authority{
 		validator: config.Validator, sources: config.KeySources, proxies: config.TrustedProxies,
-		policies: policies, challenge: challenge, decisions: config.Decisions, operation: config.Operation, traceID: config.TraceID,
+		policies: policies, challenge: challenge, identity: config.Identity, removesAbsent: config.RemovesAbsent,
+		decisions: config.Decisions, operation: config.Operation, traceID: config.TraceID,
 	}
 	if len(a.sources) == 0 {
 		a.sources = DefaultKeySources()
@@ -161,7 +171,7 @@ func (a *Authority) Answer(r *http.Request, q *Question, header http.Header) (st
 		values.set(header, HeaderStaleness, stalenessText(verdict.Staleness))
 	}
 	if verdict.Code == apikey.Valid {
-		values.setIdentity(header, verdict.Record)
+		a.setIdentity(values, header, r.Header, verdict.Record)
 		return http.StatusOK, nil
 	}
 	return a.refuse(verdict.Code, q.need.Scopes, header)

@@ -24,7 +24,7 @@ const (
 // values are the header values of a response in one block: http.Header.Set would
 // allocate a slice for each. Names must be canonical.
 type values struct {
-	block [7]string
+	block [2 + len(identityNames)]string // the result, the staleness, and for whom the key acts
 	used  int
 }
 
@@ -33,16 +33,6 @@ func (v *values) set(header http.Header, name, value string) {
 	// Its capacity is one, so that a later Add copies it.
 	header[name] = v.block[v.used : v.used+1 : v.used+1]
 	v.used++
-}
-
-// setIdentity sets the headers that name for whom the key acts. It always sets
-// all five, so that they overwrite what a client sent.
-func (v *values) setIdentity(header http.Header, r *apikey.Record) {
-	v.set(header, HeaderKeyID, escape(r.KeyID))
-	v.set(header, HeaderUserID, escape(r.UserID))
-	v.set(header, HeaderOrgID, escape(r.OrgID))
-	v.set(header, HeaderProjectID, escape(r.ProjectID))
-	v.set(header, HeaderScopes, joinScopes(r.Scopes))
 }
 
 // stalenessText is a staleness in whole milliseconds.

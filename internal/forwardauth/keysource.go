@@ -46,7 +46,11 @@ func (s KeySource) String() string {
 	return ""
 }
 
-const headerAPIKey = "X-Api-Key"
+const (
+	headerAPIKey        = "X-Api-Key"
+	headerAuthorization = "Authorization"
+	headerCookie        = "Cookie"
+)
 
 // DefaultKeySources are bearer and x-api-key.
 func DefaultKeySources() []KeySource {
@@ -110,15 +114,23 @@ func parseKeySource(text string) (KeySource, error) {
 func headerSource(name string) (KeySource, error) {
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	switch name {
-	case "Authorization":
+	case headerAuthorization:
 		return KeySource{}, errors.New(`the key is read from this header by "bearer"`)
-	case "Cookie":
+	case headerCookie:
 		return KeySource{}, errors.New(`the key is read from this header by "cookie:NAME"`)
 	case HeaderRequestID, HeaderForwardedFor, "Host", "Connection", "Content-Length", "Transfer-Encoding", "Trailer":
 		return KeySource{}, errors.New("this header has another meaning")
+	case HeaderResult, HeaderStaleness:
+		return KeySource{}, errKeytailsHeader
+	}
+	if slices.Contains(identityNames[:], name) {
+		return KeySource{}, errKeytailsHeader
 	}
 	return KeySource{kind: fromHeader, name: name}, nil
 }
+
+// errKeytailsHeader: a proxy deletes the client's copies, and hiding the key would delete keytail's.
+var errKeytailsHeader = errors.New("keytail sets this header in its answers: let clients send the key in another one")
 
 // isToken reports whether name is a token of RFC 9110, section 5.6.2.
 func isToken(name string) bool {
@@ -168,7 +180,7 @@ func allKeys(sources []KeySource, r *http.Request, query url.Values) iter.Seq[st
 func (s KeySource) values(r *http.Request, query url.Values) []string {
 	switch s.kind {
 	case fromBearer:
-		return r.Header["Authorization"]
+		return r.Header[headerAuthorization]
 	case fromHeader:
 		return r.Header[s.name]
 	case fromQuery:
@@ -207,4 +219,29 @@ func QueryNames(sources []KeySource) []string {
 		}
 	}
 	return names
+}
+
+// HeaderNames are the headers, with canonical names, from which a key is read.
+func HeaderNames(sources []KeySource) []string {
+	var names []string
+	for _, source := range sources {
+		if name := source.header(); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// header is the header that the source reads, "" for a query parameter.
+func (s KeySource) header() string {
+	switch s.kind {
+	case fromBearer:
+		return headerAuthorization
+	case fromHeader:
+		return s.name
+	case fromCookie:
+		return headerCookie
+	case fromQuery:
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package forwardauth
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ func TestParseKeySourcesNamesEachMistake(t *testing.T) {
 	t.Parallel()
 	mistakes := []string{
 		"", "Bearer", "basic", "header", "header:", "header:a b", "header:a:b", "query:", "query:ä", "cookie:a;b",
-		"header:authorization", "header:cookie", "header:x-request-id", "header:host", "header:x-forwarded-for",
+		"header:authorization", "header:cookie", "header:x-request-id", "header:host", "header:x-forwarded-for", "header:x-auth-user-id", "header:X-AUTH-SCOPES", "header:x-auth-result",
 		"query:scope", "query:org_id", "query:project_id", "query:require_org", "query:require_project", " bearer", "bearer,x-api-key",
 	}
 	_, err := ParseKeySources(append(mistakes, "bearer"))
@@ -75,6 +76,35 @@ func TestBearerToken(t *testing.T) {
 	} {
 		if got := BearerToken(value); got != want {
 			t.Errorf("%q: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// TestContainsKeyInJoinedHeaders: a proxy may have joined headers, and a key is found in each of the parts.
+func TestContainsKeyInJoinedHeaders(t *testing.T) {
+	t.Parallel()
+	const key = "key-of-root"
+	sources, err := ParseKeySources([]string{"bearer", "x-api-key", "cookie:sid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, value, text string
+		want              bool
+	}{
+		{"X-Api-Key", key + ",b", key, true},
+		{"X-Api-Key", "b, " + key + " ,c", "id-" + key, true},
+		{"Authorization", "Bearer b,bearer " + key, key, true},
+		{"Authorization", "Basic b,Bearer " + key, key, true},
+		{"Cookie", "a=b,sid=" + key, key, true},
+		{"Authorization", "Digest a=b," + key, key, false},
+		{"Cookie", "sid=b,other=" + key, key, false},
+		{"Accept", "a," + key, key, false},
+		{"X-Api-Key", "a,b,", "an-id-with-a-and-b", false}, // too short to be keys
+	} {
+		r := &http.Request{Header: http.Header{test.name: {test.value}}}
+		if got := ContainsKey(test.text, r, sources); got != test.want {
+			t.Errorf("%s: %s, %s: got %v", test.name, test.value, test.text, got)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/keytail/keytail/internal/apikey"
 )
 
 // HeaderRequestID connects a request with its response and its log line.
@@ -29,7 +31,8 @@ func RequestID(r *http.Request, sources []KeySource) string {
 	return values[0]
 }
 
-// ContainsKey reports whether text contains a key of the request, from any of the sources.
+// ContainsKey reports whether text contains a key of the request, from any of the sources. A proxy may
+// have joined several headers by commas: then each of the parts counts as a key, too.
 func ContainsKey(text string, r *http.Request, sources []KeySource) bool {
 	var query url.Values
 	if r.URL != nil && r.URL.RawQuery != "" {
@@ -41,7 +44,33 @@ func ContainsKey(text string, r *http.Request, sources []KeySource) bool {
 			return true
 		}
 	}
+	for key := range allKeys(sources, &http.Request{Header: joinedParts(sources, r.Header)}, nil) {
+		if len(key) >= apikey.MinTextLen && strings.Contains(text, key) {
+			return true
+		}
+	}
 	return false
+}
+
+// joinedParts are the parts between commas of the headers from which a key is read. Nil: they have no
+// comma.
+func joinedParts(sources []KeySource, header http.Header) http.Header {
+	var parts http.Header
+	for _, source := range sources {
+		name := source.header()
+		for _, value := range header[name] {
+			if !strings.Contains(value, ",") {
+				continue
+			}
+			if parts == nil {
+				parts = http.Header{}
+			}
+			for part := range strings.SplitSeq(value, ",") {
+				parts[name] = append(parts[name], strings.Trim(part, " \t"))
+			}
+		}
+	}
+	return parts
 }
 
 // newID is 128 random bits as 26 letters and digits, as crypto/rand.Text writes

@@ -93,7 +93,8 @@ func trueOrFalse(name string, values []string) (bool, *QuestionError) {
 	return values[0] == "true", nil
 }
 
-// CheckScopes checks the scopes that a request requires.
+// CheckScopes checks the scopes that a request requires. No key may be one: answers and the decision
+// log repeat them.
 func CheckScopes(scopes []string) *QuestionError {
 	if len(scopes) > MaxScopes {
 		return badRequest("at most 100 scopes are allowed")
@@ -102,14 +103,20 @@ func CheckScopes(scopes []string) *QuestionError {
 		if err := apikey.ValidScope(scope); err != nil {
 			return badRequest("a scope is not valid (give each scope separately): " + err.Error())
 		}
+		if apikey.IsGenerated(scope) {
+			return badRequest("a scope" + apikey.GeneratedAdvice)
+		}
 	}
 	return nil
 }
 
-// CheckID checks an id of a request.
+// CheckID checks an id of a request. No key may be one: answers and the audit repeat it.
 func CheckID(name, id string) *QuestionError {
 	if err := apikey.ValidID(id); err != nil {
 		return badRequest(name + " is not valid: " + err.Error())
+	}
+	if apikey.IsGenerated(id) {
+		return badRequest(name + apikey.GeneratedAdvice)
 	}
 	return nil
 }

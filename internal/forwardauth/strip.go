@@ -14,7 +14,7 @@ func Strip(sources []KeySource, r *http.Request) {
 	for _, source := range sources {
 		switch source.kind {
 		case fromBearer:
-			keep(r.Header, "Authorization", func(value string) bool { return !isBearer(value) })
+			keep(r.Header, headerAuthorization, func(value string) bool { return !isBearer(value) })
 		case fromHeader:
 			r.Header.Del(source.name)
 		case fromQuery:
@@ -39,7 +39,7 @@ func isBearer(value string) bool {
 // stripCookie removes one cookie from all Cookie headers.
 func stripCookie(header http.Header, name string) {
 	var lines []string
-	for _, line := range header["Cookie"] {
+	for _, line := range header[headerCookie] {
 		line = without(line, ";", func(pair string) bool {
 			found, _, _ := strings.Cut(pair, "=")
 			return strings.Trim(found, " \t") == name
@@ -48,7 +48,7 @@ func stripCookie(header http.Header, name string) {
 			lines = append(lines, line)
 		}
 	}
-	set(header, "Cookie", lines)
+	set(header, headerCookie, lines)
 }
 
 // without is text without the parts between separators for which drop is true.

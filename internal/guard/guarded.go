@@ -28,8 +28,26 @@ const (
 	AbsentEvictions bool = true // a hash that may have been evicted is not absent
 	CoveredStays    bool = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 	AbsentUnread    bool = true // after an event that does not show all of its hashes, no hash is absent
+	AbsentBeside    bool = true // a hash that a scan has seen is not absent, although the base does not hold it
+	BaseSealed      bool = true // what a scan has filled is not written to again
+	EndedEntries    bool = true // an audit ends an entry of the base although nothing overwrites it
+	SlotsBirth      bool = true // an entry that is older than the slot tables is not valid
+	StampAside      bool = true // a change is stamped in the tables of a generation that is built aside
 	StampHashes     bool = true // a change stamps each hash within an array
 	MarkHashes      bool = true // a scan marks each hash within an array
+
+	// When the front answers (keycache).
+	FrontChecked bool = true // an entry of the front is checked like any other
+	FrontEra     bool = true // an entry of the front ends with the entry that it was copied from
+	FrontAudit   bool = true // an audit compares the front, too
+
+	// When an update's event refuses a key (keystore, keycache).
+	RefusalPlain   bool = true // an update that changes more than the switch and the expiry is read
+	RefusalLast    bool = true // the refusal is the last change in its document's slot
+	RefusalOwner   bool = true // the refusal is one of the entry's document
+	RefusalAlone   bool = true // no other change lies between the entry's read and the refusal
+	RefusalSettled bool = true // the entry's read was not ahead of the refusal
+	RefusalDue     bool = true // an expiry refuses once it has come
 
 	// When two documents have one hash (keycache).
 	ChangeSole          bool = true // a document from a change is stored only if no other can have its hash
@@ -37,6 +55,7 @@ const (
 	AmbiguousMark       bool = true // the result of a read that found two documents is not stored
 	AmbiguousRevalidate bool = true // a read that found two documents is used only if nothing has changed
 	SeenTwice           bool = true // a hash that a scan sees in two documents gets no entry
+	MarkOverlay         bool = true // a hash that a scan sees in two documents gets no entry in the overlay either
 	Provisional         bool = true // a scan's entries are valid when it has ended, or once it has seen the index
 
 	// When the history is lost (changestream).
@@ -59,7 +78,13 @@ const (
 
 	// What a heartbeat proves (changestream).
 	RandomNonces    bool = true // no one can write a nonce that has not been sent
+	SameCursor      bool = true // a position of the stream proves only what was sent since its cursor was open
 	VerifiedHistory bool = true // a resumed stream needs a history that a heartbeat has verified
+
+	// Which updates pass the stream's filter (changestream).
+	NestedFields  bool = true // an update of a nested field or of an element is one of the whole field
+	RemovedFields bool = true // an update of a field is also what removes the field or shortens its array
+	UnshownFields bool = true // an update that may have changed more than it shows passes
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   bool = true // a missing collection is not opened

@@ -29,8 +29,26 @@ var (
 	AbsentEvictions = true // a hash that may have been evicted is not absent
 	CoveredStays    = true // an entry that a scan of this epoch has covered has no deadline, complete or not
 	AbsentUnread    = true // after an event that does not show all of its hashes, no hash is absent
+	AbsentBeside    = true // a hash that a scan has seen is not absent, although the base does not hold it
+	BaseSealed      = true // what a scan has filled is not written to again
+	EndedEntries    = true // an audit ends an entry of the base although nothing overwrites it
+	SlotsBirth      = true // an entry that is older than the slot tables is not valid
+	StampAside      = true // a change is stamped in the tables of a generation that is built aside
 	StampHashes     = true // a change stamps each hash within an array
 	MarkHashes      = true // a scan marks each hash within an array
+
+	// When the front answers (keycache).
+	FrontChecked = true // an entry of the front is checked like any other
+	FrontEra     = true // an entry of the front ends with the entry that it was copied from
+	FrontAudit   = true // an audit compares the front, too
+
+	// When an update's event refuses a key (keystore, keycache).
+	RefusalPlain   = true // an update that changes more than the switch and the expiry is read
+	RefusalLast    = true // the refusal is the last change in its document's slot
+	RefusalOwner   = true // the refusal is one of the entry's document
+	RefusalAlone   = true // no other change lies between the entry's read and the refusal
+	RefusalSettled = true // the entry's read was not ahead of the refusal
+	RefusalDue     = true // an expiry refuses once it has come
 
 	// When two documents have one hash (keycache).
 	ChangeSole          = true // a document from a change is stored only if no other can have its hash
@@ -38,6 +56,7 @@ var (
 	AmbiguousMark       = true // the result of a read that found two documents is not stored
 	AmbiguousRevalidate = true // a read that found two documents is used only if nothing has changed
 	SeenTwice           = true // a hash that a scan sees in two documents gets no entry
+	MarkOverlay         = true // a hash that a scan sees in two documents gets no entry in the overlay either
 	Provisional         = true // a scan's entries are valid when it has ended, or once it has seen the index
 
 	// When the history is lost (changestream).
@@ -60,7 +79,13 @@ var (
 
 	// What a heartbeat proves (changestream).
 	RandomNonces    = true // no one can write a nonce that has not been sent
+	SameCursor      = true // a position of the stream proves only what was sent since its cursor was open
 	VerifiedHistory = true // a resumed stream needs a history that a heartbeat has verified
+
+	// Which updates pass the stream's filter (changestream).
+	NestedFields  = true // an update of a nested field or of an element is one of the whole field
+	RemovedFields = true // an update of a field is also what removes the field or shortens its array
+	UnshownFields = true // an update that may have changed more than it shows passes
 
 	// How the stream is opened (changestream).
 	InspectAtOpen   = true // a missing collection is not opened
@@ -100,13 +125,28 @@ var Switches = map[string]*bool{
 	"AbsentByHash":        &AbsentByHash,
 	"AbsentEvictions":     &AbsentEvictions,
 	"CoveredStays":        &CoveredStays,
+	"FrontChecked":        &FrontChecked,
+	"FrontEra":            &FrontEra,
+	"FrontAudit":          &FrontAudit,
+	"RefusalPlain":        &RefusalPlain,
+	"RefusalLast":         &RefusalLast,
+	"RefusalAlone":        &RefusalAlone,
+	"RefusalSettled":      &RefusalSettled,
+	"RefusalOwner":        &RefusalOwner,
+	"RefusalDue":          &RefusalDue,
 	"ChangeSole":          &ChangeSole,
 	"RenewSole":           &RenewSole,
 	"AmbiguousMark":       &AmbiguousMark,
 	"AmbiguousRevalidate": &AmbiguousRevalidate,
 	"SeenTwice":           &SeenTwice,
+	"MarkOverlay":         &MarkOverlay,
 	"Provisional":         &Provisional,
 	"AbsentUnread":        &AbsentUnread,
+	"AbsentBeside":        &AbsentBeside,
+	"BaseSealed":          &BaseSealed,
+	"EndedEntries":        &EndedEntries,
+	"SlotsBirth":          &SlotsBirth,
+	"StampAside":          &StampAside,
 	"StampHashes":         &StampHashes,
 	"MarkHashes":          &MarkHashes,
 	"LossNoToken":         &LossNoToken,
@@ -126,7 +166,11 @@ var Switches = map[string]*bool{
 	"CatchUpBound":        &CatchUpBound,
 	"LossRewound":         &LossRewound,
 	"RandomNonces":        &RandomNonces,
+	"SameCursor":          &SameCursor,
 	"VerifiedHistory":     &VerifiedHistory,
+	"NestedFields":        &NestedFields,
+	"RemovedFields":       &RemovedFields,
+	"UnshownFields":       &UnshownFields,
 	"InspectAtOpen":       &InspectAtOpen,
 	"DefaultBatch":        &DefaultBatch,
 	"ToCollection":        &ToCollection,

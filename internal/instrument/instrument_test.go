@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -48,11 +48,11 @@ func TestEachSeriesOfARouteIsThereBeforeARequest(t *testing.T) {
 		t.Errorf("the series are %q, want %q", got, want)
 	}
 	began := route.Start()
-	if n := testutil.ToFloat64(requests.inFlight.WithLabelValues("/a")); n != 1 {
+	if n := requests.inFlight.route("/a").Value(); n != 1 {
 		t.Errorf("%v requests are in flight, want 1", n)
 	}
 	began.Stop(http.StatusNotFound)
-	if n := testutil.ToFloat64(requests.inFlight.WithLabelValues("/a")); n != 0 {
+	if n := requests.inFlight.route("/a").Value(); n != 0 {
 		t.Errorf("%v requests are in flight, want 0", n)
 	}
 	histogram := gather(t, registry, "keytail_request_duration_seconds")["404 /a"].GetHistogram()
@@ -69,7 +69,7 @@ func TestAStreamIsInFlightAndHasNoDuration(t *testing.T) {
 	}
 	stream := requests.Stream("/s", http.StatusOK, http.StatusServiceUnavailable)
 	began := stream.Start()
-	if n := testutil.ToFloat64(requests.inFlight.WithLabelValues("/s")); n != 1 {
+	if n := requests.inFlight.route("/s").Value(); n != 1 {
 		t.Errorf("%v requests are in flight, want 1", n)
 	}
 	began.Stop(http.StatusOK)
@@ -111,5 +111,17 @@ func TestMeasuringARequestAllocatesNothing(t *testing.T) {
 	// A native bucket is allocated with its first value; the average rounds that away.
 	if n := testing.AllocsPerRun(10000, func() { route.Start().Stop(http.StatusOK) }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestAStripedNumberIsTheSumOfItsParts(t *testing.T) {
+	var s Striped
+	var group sync.WaitGroup
+	for part := range 256 {
+		group.Go(func() { s.Add(uint8(part), 2); s.Add(uint8(part)+1, -1) })
+	}
+	group.Wait()
+	if n := s.Value(); n != 256 {
+		t.Errorf("got %v, want 256", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +19,7 @@ var requestBuckets = []float64{.0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5, 2
 // Nil measures nothing.
 type Requests struct {
 	durations *prometheus.HistogramVec
-	inFlight  *prometheus.GaugeVec
+	inFlight  inFlight
 }
 
 // NewRequests makes Requests without a route. A nil registerer registers nothing.
@@ -27,11 +28,38 @@ func NewRequests(registerer prometheus.Registerer) (*Requests, error) {
 		durations: prometheus.NewHistogramVec(Histogram("keytail_request_duration_seconds",
 			"How long requests took until the response was complete, by route and by HTTP status. gRPC: by the status for the client. A stream of events is not in it.",
 			requestBuckets), []string{"route", "code"}),
-		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "keytail_requests_in_flight", Help: "Requests whose response is not complete, by route.",
-		}, []string{"route"}),
+		inFlight: inFlight{routes: map[string]*Striped{}},
 	}
-	return r, Register(registerer, r.durations, r.inFlight)
+	return r, Register(registerer, r.durations, &r.inFlight)
+}
+
+// inFlight collects the requests in flight.
+type inFlight struct {
+	mutex  sync.Mutex
+	routes map[string]*Striped
+}
+
+var inFlightDesc = prometheus.NewDesc("keytail_requests_in_flight", "Requests whose response is not complete, by route.", []string{"route"}, nil)
+
+func (f *inFlight) route(name string) *Striped {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.routes[name] == nil {
+		f.routes[name] = &Striped{}
+	}
+	return f.routes[name]
+}
+
+// Describe implements prometheus.Collector.
+func (f *inFlight) Describe(to chan<- *prometheus.Desc) { to <- inFlightDesc }
+
+// Collect implements prometheus.Collector.
+func (f *inFlight) Collect(to chan<- prometheus.Metric) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	for name, n := range f.routes {
+		to <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, n.Value(), name)
+	}
 }
 
 // Route makes the series of a route. statuses are all that it can answer with; two
@@ -40,7 +68,7 @@ func (r *Requests) Route(name string, statuses ...int) *Route {
 	if r == nil {
 		return nil
 	}
-	route := &Route{name: name, all: r, inFlight: r.inFlight.WithLabelValues(name), durations: map[int]prometheus.Observer{}}
+	route := &Route{name: name, all: r, inFlight: r.inFlight.route(name), durations: map[int]prometheus.Observer{}}
 	for _, status := range statuses {
 		route.durations[status] = r.duration(name, status)
 	}
@@ -65,7 +93,7 @@ func (r *Requests) duration(route string, status int) prometheus.Observer {
 type Route struct {
 	name     string
 	all      *Requests
-	inFlight prometheus.Gauge
+	inFlight *Striped
 	// durations maps a status to its series.
 	durations map[int]prometheus.Observer
 	// stream: a response with status 200 has no duration.
@@ -77,8 +105,9 @@ func (r *Route) Start() Measurement {
 	if r == nil {
 		return Measurement{}
 	}
-	r.inFlight.Inc()
-	return Measurement{route: r, began: time.Now()}
+	m := Measurement{route: r, began: time.Now()}
+	r.inFlight.Add(m.part(), 1)
+	return m
 }
 
 // Measurement is that of one request.
@@ -87,12 +116,15 @@ type Measurement struct {
 	began time.Time
 }
 
+// part of the requests in flight: the nanoseconds differ from request to request.
+func (m Measurement) part() uint8 { return uint8(m.began.Nanosecond() >> 4) }
+
 // Stop ends the measurement with the status of the response.
 func (m Measurement) Stop(status int) {
 	if m.route == nil {
 		return
 	}
-	m.route.inFlight.Dec()
+	m.route.inFlight.Add(m.part(), -1)
 	if m.route.stream && status == http.StatusOK {
 		return
 	}

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/keytail/keytail/internal/daemon"
 	"github.com/keytail/keytail/internal/mongotest"
@@ -156,10 +158,16 @@ type faultTest struct {
 }
 
 // startFaultTest runs a service with a client like the daemon's.
-func (s *replicaSet) startFaultTest() *faultTest {
+func (s *replicaSet) startFaultTest() *faultTest { return s.startFaultTestWith(nil, nil) }
+
+// startFaultTestWith is startFaultTest with a monitor of the client, and a read preference. Nil:
+// none, and the primary.
+func (s *replicaSet) startFaultTestWith(monitor *event.CommandMonitor, preference *readpref.ReadPref) *faultTest {
 	s.t.Helper()
 	r := start(s.t, s.Server, withShortMaxStale, func(c *daemon.Config) {
+		c.ReadPreference = preference
 		c.Client = s.Connect(s.t, s.Options("keytail-"+c.Database).
+			SetMonitor(monitor).
 			SetServerSelectionTimeout(5*time.Second).
 			SetConnectTimeout(3*time.Second).
 			SetHeartbeatInterval(2*time.Second))

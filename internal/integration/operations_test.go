@@ -226,7 +226,7 @@ func (l *traffic) usesWritten() (sum int64) {
 }
 
 // TestOperationsPer100kVerifies counts, by a command monitor, what 100,000 verifies
-// of 1,000 keys cost the database, and prints the table of docs/performance.md.
+// of 1,000 keys cost the database, and prints the table of docs/BENCHMARKS.md.
 func TestOperationsPer100kVerifies(t *testing.T) {
 	l := newTraffic(t)
 	var table strings.Builder

@@ -3,7 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,7 +21,7 @@ import (
 // a single node: a majority read that is older than the events of its stream. They use the
 // cache and the validator, with a collection in memory and a clock that stands still.
 func partsAnomalies() []anomaly {
-	return append(duplicateAnomalies(), []anomaly{
+	return append(slices.Concat(duplicateAnomalies(), baseAnomalies(), frontAnomalies()), []anomaly{
 		{name: "stale set", shows: []string{"SeqBeforeRead"}, covered: []string{"ChangeFloor"}, stage: onParts(staleSet), scopes: noStream},
 		{name: "late stale read", shows: []string{"ChangeFloor"}, covered: []string{"SeqBeforeRead"}, stage: onParts(lateStaleRead), scopes: noStream},
 		{name: "waiter that joins late", shows: []string{"Revalidate"}, stage: onParts(lateWaiter), scopes: noStream},
@@ -34,7 +34,6 @@ func partsAnomalies() []anomaly {
 		{name: "hash that appears in an update", shows: []string{"ByHash"}, covered: []string{"ByID"}, stage: onParts(appearsAfterNegative), scopes: noStream},
 		{name: "hash that appears after the scan", shows: []string{"AbsentByHash"}, covered: []string{"ByHash"}, stage: onParts(appearsAfterScan), scopes: noStream},
 		{name: "absence from before a loss", shows: []string{"AbsentEpoch"}, covered: []string{"SameEpoch"}, stage: onParts(absentBeforeLoss), scopes: noStream},
-		{name: "evicted and taken as absent", shows: []string{"AbsentEvictions"}, stage: onParts(evicted), scopes: noStream},
 		{name: "older than max stale", shows: []string{"MaxStale"}, stage: onParts(tooOld), scopes: noStream},
 	}...)
 }
@@ -62,13 +61,19 @@ type parts struct {
 const partsID = apikey.DocID("the document")
 
 func onParts(run func(p *parts) string) stage {
+	return onPartsWith(keycache.Config{Slots: fewSlots}, run)
+}
+
+// onPartsWith is onParts with this configuration of the cache, whose size is not used.
+func onPartsWith(config keycache.Config, run func(p *parts) string) stage {
+	config.SizeMiB, config.Complete = 16, true
 	return func(t *testing.T, _ string) (answer string) {
 		synctest.Test(t, func(t *testing.T) {
 			text, err := apikey.Generate(apikey.DefaultPrefix, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			cache, err := keycache.New(keycache.Config{SizeMiB: 16, Complete: true})
+			cache, err := keycache.New(config)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +153,7 @@ func (p *parts) read(oldest clustertime.Time) (keystore.Document, bool, error) {
 	if held != nil {
 		<-held
 	}
-	return document, found != 0, nil
+	return document, document.HasHash, nil
 }
 
 func (p *parts) FindByHash(_ context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error) {
@@ -246,7 +251,7 @@ func appearsAfterNegative(p *parts) string {
 
 // scan makes the cache complete.
 func (p *parts) scan() {
-	scan, err := p.cache.BeginScan(keycache.ScanIntoEmpty)
+	scan, err := p.cache.BeginScan(keycache.ScanIntoEmpty, 0)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -271,20 +276,6 @@ func absentBeforeLoss(p *parts) string {
 	p.cache.Lose()
 	p.write(true)
 	p.open()
-	return violation(p.validate(), apikey.Valid)
-}
-
-// evicted: other keys evict this one from a cache that was complete.
-func evicted(p *parts) string {
-	p.write(true)
-	p.open()
-	p.scan()
-	large := apikey.Record{UserID: "user-1", Name: strings.Repeat("x", 1000), Scopes: []string{strings.Repeat("y", 14000)}}
-	for i := range 4000 {
-		large.KeyID = fmt.Sprint("large-", i)
-		// Fills, not changes: one of 4000 changes may share a slot with the key.
-		p.cache.Store(p.cache.Begin(), apikey.HashOf(large.KeyID), keycache.Finding{Found: true, ID: apikey.DocID(large.KeyID), Record: &large})
-	}
 	return violation(p.validate(), apikey.Valid)
 }
 

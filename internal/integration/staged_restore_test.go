@@ -28,6 +28,13 @@ func restoreAnomalies() []anomaly {
 			covered: []string{"LossRewound"},
 			stage:   restoredBeforeAHeartbeat,
 		},
+		{
+			name:    "restored while the stream was behind",
+			shows:   []string{"SameCursor"},
+			covered: []string{"VerifiedHistory"},
+			stage:   restoredBehind,
+			scopes:  []string{mongotest.ScopeCollection},
+		},
 		{name: "forged heartbeats", shows: []string{"RandomNonces"}, stage: forgedHeartbeats, scopes: testkit.Scopes[:1]},
 	}
 }
@@ -58,6 +65,37 @@ func restoredInPlace(t *testing.T, scope string) string {
 	}
 	d.Node.Restore(snapshot)
 	return violation(r.validateSince(k, time.Now()), apikey.Disabled)
+}
+
+// restoredBehind: the stream of the collection fails while a key is revoked and a heartbeat is acknowledged. Then
+// the server is restored, and the stream goes on in another history, past the heartbeat's time. It goes on only
+// from a token that names no event, so the stage waits for an empty batch first. The replies to heartbeats are
+// late, so the refused one does not end the history first.
+func restoredBehind(t *testing.T, scope string) string {
+	r, node := stagedService(t, scope, devmongo.Config{})
+	k := r.newKey()
+	r.set(k, "is_active", false)
+	r.waitForCode(k, apikey.Disabled)
+	snapshot := node.Snapshot()
+	r.sync(r.setActive(k, true), false, testkit.WaitTimeout)
+	r.waitUntilCached(k)
+	holding(r, time.Millisecond, "getMore").wait()   // a request after the event's: its reply is empty
+	failing(r, 11600, "getMore", "aggregate").wait() // that reply is there, and none follows
+	r.set(k, "is_active", false)
+	revoked := time.Now()
+	sent := r.metric("keytail_heartbeats_total", "acknowledged")
+	mongotest.Eventually(t, testkit.WaitTimeout, func() bool { return r.metric("keytail_heartbeats_total", "acknowledged") >= sent+2 }, "no heartbeats are acknowledged")
+	node.DelayReplies(r.appName, "update", time.Second)
+	defer node.DelayReplies("", "", 0)
+	node.Restore(snapshot)
+	losses := r.metric("keytail_losses_total")
+	for r.metric("keytail_losses_total") == losses && time.Since(revoked) < testkit.WaitTimeout {
+		node.TickNoop()
+		if v := r.validate(k); v.Code == apikey.Valid && v.AsOf.After(revoked) {
+			return fmt.Sprintf("valid, %v old, although it was revoked %v ago", v.Staleness, time.Since(revoked))
+		}
+	}
+	return ""
 }
 
 // restoredBeforeAHeartbeat: the history was lost and a new stream opened; the server is

@@ -137,7 +137,7 @@ func anomalies() []anomaly {
 			stage:   refusedWith(c.code),
 		})
 	}
-	return slices.Concat(all, tailAnomalies(), restoreAnomalies(), wireAnomalies(), partsAnomalies(), hashAnomalies(), fleetAnomalies(), revisionAnomalies(), indexAnomalies(), clientAnomalies())
+	return slices.Concat(all, tailAnomalies(), restoreAnomalies(), wireAnomalies(), partsAnomalies(), hashAnomalies(), fieldsAnomalies(), refusalAnomalies(), fleetAnomalies(), revisionAnomalies(), indexAnomalies(), clientAnomalies())
 }
 
 // stagedService runs a daemon on its own devmongo. Its cache is lazy, so that it has

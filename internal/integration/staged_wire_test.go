@@ -60,7 +60,13 @@ type shim struct {
 // throughShim runs a service that reaches its server through a shim.
 func throughShim(t *testing.T, scope string) (*fixture, *shim) {
 	t.Helper()
-	d := mongotest.StartDevmongo(t, devmongo.Config{})
+	s, through := newShim(t, mongotest.StartDevmongo(t, devmongo.Config{}))
+	return start(t, through.InScope(scope), staged), s
+}
+
+// newShim returns a shim in front of a server, and the server as clients reach it through the shim.
+func newShim(t *testing.T, d *mongotest.Devmongo) (*shim, *mongotest.Server) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,10 +74,10 @@ func throughShim(t *testing.T, scope string) (*fixture, *shim) {
 	s := &shim{listener: listener, target: d.Node.Addr().String()}
 	s.group.Go(s.accept)
 	t.Cleanup(s.close)
-	through := d.InScope(scope)
+	through := d.Server
 	// A client that discovered the set would connect to the server directly.
 	through.URI = "mongodb://" + listener.Addr().String() + "/?directConnection=true"
-	return start(t, through, staged), s
+	return s, &through
 }
 
 func (s *shim) accept() {

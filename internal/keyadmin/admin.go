@@ -48,8 +48,8 @@ type Config struct {
 	Now func() time.Time
 	// Random is the source of secrets. Nil: crypto/rand.
 	Random io.Reader
-	// EnsureSchema creates the index for lists of keys if it is missing. False:
-	// the log recommends it.
+	// EnsureSchema lets Run create the indexes for lists of keys that are missing.
+	// False: the log recommends them.
 	EnsureSchema bool
 	// AuditReads writes an entry for each read of keys, before its result is returned:
 	// a read without an entry fails. False: reads are not in the audit.
@@ -58,7 +58,7 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-// Admin is safe for concurrent use, and has no goroutine.
+// Admin is safe for concurrent use. Only Run works without a call.
 type Admin struct {
 	config Config
 	store  *keystore.Store
@@ -106,8 +106,10 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	if err := a.prepareAudit(ctx); err != nil {
 		return err
 	}
-	if err := a.store.PrepareListIndex(ctx, a.config.EnsureSchema); err != nil {
-		a.logger.Warn("lists of keys are slow without an index", zap.Error(err))
+	if !a.config.EnsureSchema {
+		if err := a.store.CheckListIndexes(ctx); err != nil {
+			a.logger.Warn("lists of keys are slow without their indexes", zap.Error(err))
+		}
 	}
 	for _, warning := range a.store.NotWritten() {
 		a.logger.Warn(warning)
@@ -118,6 +120,24 @@ func (a *Admin) Prepare(ctx context.Context) error {
 	}
 	if a.noTransactions = !has; a.noTransactions {
 		a.logger.Warn("the server has no transactions: audit entries are written before the changes that they describe")
+	}
+	return nil
+}
+
+// Run creates the indexes for lists of keys that are missing, if Config.EnsureSchema allows
+// it, and returns when MongoDB has built them, or when ctx ends. A start does not wait for
+// it: with a million keys it takes longer than a start may. Lists are complete meanwhile.
+func (a *Admin) Run(ctx context.Context) error {
+	if !a.config.EnsureSchema {
+		return nil
+	}
+	begin := time.Now()
+	switch created, err := a.store.CreateListIndexes(ctx); {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.logger.Warn("lists of keys are slow without their indexes: create them, or restart keytail to try again", zap.Error(err))
+	case created > 0:
+		a.logger.Info("created indexes for lists of keys", zap.Int("indexes", created), zap.Duration("took", time.Since(begin)))
 	}
 	return nil
 }
@@ -289,16 +309,7 @@ func (a *Admin) find(ctx context.Context, caller managedkey.Caller, id string) (
 
 // secret makes the text of a new key, and its hash by the collection's rule.
 func (a *Admin) secret() (text string, hash apikey.Hash, err error) {
-	if text, err = apikey.Generate(a.config.Prefix, a.config.Random); err != nil {
-		return "", apikey.Hash{}, err
-	}
-	if hash, err = a.hashOf(text); err == nil {
-		return text, hash, nil
-	}
-	// The keys of this collection have another beginning.
-	text = a.store.Hasher().After() + text
-	hash, err = a.hashOf(text)
-	return text, hash, err
+	return a.store.Hasher().Generate(a.config.Prefix, a.config.Random)
 }
 
 // hashOf parses and hashes the text of a key as the validator does.

@@ -451,6 +451,37 @@ func TestAMissingPrivilegeIsNamedAtStart(t *testing.T) {
 	})
 }
 
+// TestRunCreatesTheIndexesForLists after the start, which does not wait for them, and only
+// where keytail may create what is missing.
+func TestRunCreatesTheIndexesForLists(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		o := newFixture(t, s)
+		if o.logs.FilterMessageSnippet("lists of keys are slow").Len() != 1 {
+			t.Errorf("log: %v", o.logs.All())
+		}
+		if err := o.Run(o.ctx()); err != nil || o.store.CheckListIndexes(o.ctx()) == nil {
+			t.Errorf("without EnsureSchema it creates indexes, or %v", err)
+		}
+		o.config.EnsureSchema = true
+		on := o.fail("alwaysOn", commands("createIndexes"), code(13))
+		if err := o.Run(o.ctx()); err != nil || o.logs.FilterMessageSnippet("restart keytail to try again").Len() != 1 {
+			t.Errorf("%v, log: %v", err, o.logs.All())
+		}
+		on()
+		for range 2 {
+			if err := errors.Join(o.Run(o.ctx()), o.store.CheckListIndexes(o.ctx())); err != nil {
+				t.Error(err)
+			}
+		}
+		if o.logs.FilterMessageSnippet("created indexes for lists").Len() != 1 {
+			t.Errorf("log: %v", o.logs.All())
+		}
+		if o := newFixture(t, s, func(c *Config) { c.EnsureSchema = true }); o.logs.FilterMessageSnippet("lists of keys are slow").Len() != 0 {
+			t.Errorf("a start complains of what it will create: %v", o.logs.All())
+		}
+	})
+}
+
 func TestNewChecksItsConfig(t *testing.T) {
 	t.Parallel()
 	for _, config := range []Config{{}, {Audit: &mongo.Collection{}}, {Store: &keystore.Store{}, Audit: &mongo.Collection{}, Prefix: "K_"}} {

@@ -171,7 +171,8 @@ func auditFilter(owner managedkey.Owner, q managedkey.AuditQuery, digest []byte)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, bson.D{{Key: "$or", Value: bson.A{
+		// The first condition is a bound for the index, whatever else selects entries.
+		all = append(all, bson.D{{Key: fieldAt, Value: bson.D{{Key: "$lte", Value: at.At}}}}, bson.D{{Key: "$or", Value: bson.A{
 			bson.D{{Key: fieldAt, Value: bson.D{{Key: "$lt", Value: at.At}}}},
 			bson.D{{Key: fieldAt, Value: at.At}, {Key: fieldID, Value: bson.D{{Key: "$lt", Value: at.ID}}}},
 		}}})

@@ -126,7 +126,9 @@ func (a *Admin) RevokeAll(ctx context.Context, caller managedkey.Caller, q manag
 		}
 	}
 	if r.done < len(found.Keys) {
-		page.Next = a.store.Schema().CursorAfter(found.Keys[r.done-1], a.queryOf(owner, q))
+		if page.Next, err = a.store.Schema().CursorAfter(found.Keys[:r.done], a.queryOf(owner, q)); err != nil {
+			return managedkey.RevokedPage{}, toManagedKeyErr(err)
+		}
 	}
 	page.KeyIDs, page.Failed, page.Revision = idsOf(r.revoked), r.failed, r.revision
 	return page, nil

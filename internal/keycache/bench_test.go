@@ -17,16 +17,22 @@ func BenchmarkGet(b *testing.B) {
 		later    time.Duration
 		prefix   string
 		hit      bool
+		front    int
 	}{
-		{"hit lazy", false, 0, "key-", true},
-		{"hit complete", true, 0, "key-", true},
-		{"hit complete, past max age", true, time.Hour, "key-", true},
-		{"absent", true, 0, "unknown-", true},
-		{"miss", false, 0, "unknown-", false},
+		{"front=on/hit lazy", false, 0, "key-", true, 0},
+		{"front=off/hit lazy", false, 0, "key-", true, -1},
+		{"front=on/hit complete", true, 0, "key-", true, 0},
+		{"front=off/hit complete", true, 0, "key-", true, -1},
+		{"front=on/hit complete, past max age", true, time.Hour, "key-", true, 0},
+		{"front=off/hit complete, past max age", true, time.Hour, "key-", true, -1},
+		{"front=on/absent", true, 0, "unknown-", true, 0},
+		{"front=off/absent", true, 0, "unknown-", true, -1},
+		{"front=on/miss", false, 0, "unknown-", false, 0},
+		{"front=off/miss", false, 0, "unknown-", false, -1},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			now := time.Now()
-			cache, err := New(Config{SizeMiB: 32, Complete: true, Now: func() time.Time { return now }})
+			cache, err := New(Config{SizeMiB: 32, Complete: true, FrontEntries: c.front, Now: func() time.Time { return now }})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -53,7 +59,7 @@ func fillForBenchmark(b *testing.B, cache *Cache, keys int, complete bool) {
 	var scan *Scan
 	if complete {
 		var err error
-		if scan, err = cache.BeginScan(ScanIntoEmpty); err != nil {
+		if scan, err = cache.BeginScan(ScanIntoEmpty, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -70,5 +76,34 @@ func fillForBenchmark(b *testing.B, cache *Cache, keys int, complete bool) {
 		if err := scan.Finish(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkOnDemandHit compares a hit in an on-demand store with one in a plain store.
+func BenchmarkOnDemandHit(b *testing.B) {
+	s := simulation{sizeMiB: 32, share: 1}
+	plain, onDemand := s.stores(b)
+	const keys = 1000
+	hashes := make([]apikey.Hash, keys)
+	for i := range hashes {
+		hashes[i] = simulatedHash(i)
+		plain.set(&hashes[i], make([]byte, valueBytes))
+		onDemand.placeLocked(onDemand.cache, storeKey(&hashes[i]), make([]byte, valueBytes))
+	}
+	for _, c := range []struct {
+		name string
+		get  func(*apikey.Hash) []byte
+	}{{"plain", plain.get}, {"on demand", onDemand.ask}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if c.get(&hashes[i%keys]) == nil {
+						b.Error("not a hit")
+						return
+					}
+				}
+			})
+		})
 	}
 }

@@ -3,7 +3,6 @@ package keycache
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,8 @@ import (
 
 // Defaults of Config, each with its reason.
 const (
-	// DefaultSizeMiB holds about a million keys of the seed's layout.
+	// DefaultSizeMiB holds two million keys of the seed's layout, or half of them with space for a
+	// rebuild beside the base in use.
 	DefaultSizeMiB = 512
 	// DefaultMaxStale is longer than an election (about 12 s), so a healthy replica set changes
 	// its primary without an outage of keytail.
@@ -25,29 +25,37 @@ const (
 	// DefaultSlots makes each table 8 MiB. With n changes since an entry was filled, about n in
 	// 2^20 unrelated keys cost one extra read.
 	DefaultSlots = 1 << 20
-	// DefaultRefreshQueue has space for a bulk update of a few thousand keys. What does not fit is
-	// read when it is requested.
-	DefaultRefreshQueue = 4096
+	// DefaultRefreshQueue has space for a bulk update of this many keys, and takes 1 MiB. What does
+	// not fit is read when it is requested, or by a scan (preload/DESIGN.md).
+	DefaultRefreshQueue = 1 << 16
 )
 
 // Config of a Cache. The zero value is usable.
 type Config struct {
-	// SizeMiB is the hard limit for the bytes of all entries, in MiB, without the two slot tables
-	// (16 MiB by default). Zero: DefaultSizeMiB. At least 3.
+	// SizeMiB is the hard limit for the bytes of all entries, in MiB, without their index and
+	// without the slot tables. Zero: DefaultSizeMiB. At least 3.
 	SizeMiB int
 	// MaxStale is the maximum staleness of an answer from the cache. Zero: DefaultMaxStale.
 	MaxStale time.Duration
 	// MaxAge is the longest time from an entry's fill to its end, in a cache that no scan has
 	// completed in this epoch. Zero: DefaultMaxAge.
 	MaxAge time.Duration
-	// Slots is the size of each table, a power of two. Zero: DefaultSlots.
+	// Slots is the least size of each slot table, a power of two. A scan of more keys makes larger
+	// ones, with 16 to 32 bytes for each key. Zero: DefaultSlots.
 	Slots int
-	// Complete prepares for scans that make the cache complete: each generation then takes half of
-	// the size, so that one can be rebuilt beside the other.
+	// SlotSeed selects the slots of documents and hashes, so that a simulation repeats. Who knows it can choose keys that
+	// share a slot. Zero: random.
+	SlotSeed uint64
+	// Complete prepares for scans that make the cache complete: an eighth of the size is then for
+	// keys that have changed since the scan.
 	Complete bool
 	// RefreshQueue is how many updated documents may wait for their refresh. Zero:
 	// DefaultRefreshQueue.
 	RefreshQueue int
+	// FrontEntries is how many decoded records are kept for keys that are requested often, a power
+	// of two that is at least 4. Each takes at most 1 KiB beside SizeMiB, and typically 600 bytes. Zero: 128 for each
+	// MiB of SizeMiB, at most 65,536. Negative: none.
+	FrontEntries int
 	// Now is the clock. Its times must carry a monotonic reading, so that ages stay right when the
 	// wall clock is set. Nil: time.Now.
 	Now func() time.Time
@@ -69,6 +77,9 @@ func (c *Config) setDefaults() {
 	if c.RefreshQueue == 0 {
 		c.RefreshQueue = DefaultRefreshQueue
 	}
+	if c.FrontEntries == 0 {
+		c.FrontEntries = defaultFrontEntries(c.SizeMiB)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -87,6 +98,9 @@ func (c *Config) validate() error {
 	}
 	if c.Slots < 1 || c.Slots&(c.Slots-1) != 0 {
 		errs = append(errs, fmt.Errorf("the number of slots is %d, it must be a power of two", c.Slots))
+	}
+	if !isFrontSize(c.FrontEntries) {
+		errs = append(errs, fmt.Errorf("the front has %d entries, it must be a power of two that is at least %d", c.FrontEntries, frontWays))
 	}
 	if c.RefreshQueue < 0 {
 		errs = append(errs, fmt.Errorf("the refresh queue has length %d, it must be positive", c.RefreshQueue))
@@ -111,30 +125,29 @@ type Cache struct {
 	// floor is a cluster time that only rises. A read at or after it contains every change that
 	// seq counts.
 	floor atomic.Uint64
-	// byID and byHash hold the seq of the last change of any document, and of any hash, in each
-	// slot.
-	byID   slots
-	byHash slots
+	// refusals are the last updates that said by themselves that a key is refused.
+	refusals refusals
 	// fresh is the time up to which all changes have been applied. Nil: there was none yet.
 	// Writers hold freshMutex, readers do not.
 	fresh      atomic.Pointer[Freshness]
 	freshMutex sync.Mutex
 
 	// current serves requests. aside, if not nil, is being filled to replace it.
-	current   atomic.Pointer[generation]
-	aside     atomic.Pointer[generation]
+	current atomic.Pointer[generation]
+	aside   atomic.Pointer[generation]
+	// overlay holds what is stored while current is not open. Nil in a cache that is never complete.
+	overlay   *byteStore
 	negatives *byteStore
+	// front is asked before current.
+	front front
 	// scans numbers the scans that have begun.
 	scans atomic.Uint64
-	// stampedSinceScan counts the byHash slots whose stamp is newer than the current completeness.
-	// For hashes in those slots an absence costs a read.
-	stampedSinceScan atomic.Int64
 	// unreadable counts the events that did not show all of their hashes.
 	unreadable atomic.Uint64
 
-	generationMiB int
-	refresh       chan apikey.DocID
-	counters      counters
+	sizes    split
+	refresh  chan apikey.DocID
+	counters counters
 }
 
 // New makes an empty cache. No entry is valid before Open and Fresh have been called.
@@ -143,28 +156,46 @@ func New(config Config) (*Cache, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	generationMiB, negativeMiB := splitSize(config.SizeMiB, config.Complete)
-	first, err := newGeneration(generationMiB)
-	if err != nil {
+	c := &Cache{
+		config:  config,
+		origin:  config.Now(),
+		sizes:   splitSize(config.SizeMiB, config.Complete),
+		front:   newFront(config.FrontEntries),
+		refresh: make(chan apikey.DocID, config.RefreshQueue),
+	}
+	c.refusals.make(refusalPlaces)
+	if err := c.makeStores(); err != nil {
 		return nil, fmt.Errorf("key cache: %w", err)
 	}
-	negatives, err := newByteStore(negativeMiB)
-	if err != nil {
-		return nil, fmt.Errorf("key cache for negatives: %w", err)
-	}
-	seed := maphash.MakeSeed()
-	c := &Cache{
-		config:        config,
-		origin:        config.Now(),
-		byID:          newSlots(config.Slots, seed),
-		byHash:        newSlots(config.Slots, seed),
-		negatives:     negatives,
-		generationMiB: generationMiB,
-		refresh:       make(chan apikey.DocID, config.RefreshQueue),
-	}
-	c.current.Store(first)
 	c.epoch.Store(1)
 	return c, nil
+}
+
+// makeStores makes the stores of a cache that is filled on demand until a scan begins.
+func (c *Cache) makeStores() (err error) {
+	if c.negatives, err = newByteStore(c.sizes.negatives, 0); err != nil {
+		return err
+	}
+	if c.config.Complete {
+		if c.overlay, err = newByteStore(c.sizes.overlay, 0); err != nil {
+			return err
+		}
+	}
+	tables := newSlots(c.config.Slots, newSlotHash(c.config.SlotSeed))
+	tables.begin(0)
+	var base *byteStore
+	if c.config.Complete {
+		base, err = newByteStore(c.sizes.base, 0)
+	} else {
+		base, err = newOnDemandStore(c.sizes.base)
+	}
+	if err != nil {
+		return err
+	}
+	first := newGeneration(base, tables, c.config.MaxAge)
+	first.openAt(0)
+	c.current.Store(first)
+	return nil
 }
 
 // Finding is the result of one database lookup by hash.

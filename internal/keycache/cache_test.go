@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ type rig struct {
 	now time.Time
 }
 
-func newRig(t *testing.T, change ...func(*Config)) *rig {
+func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{now: time.Now()}
 	config := Config{SizeMiB: 3, Slots: 1 << 12, RefreshQueue: 2, Now: func() time.Time { return r.now }}
@@ -36,7 +37,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 }
 
 // live opens the stream at t=100 and makes the cache fresh.
-func live(t *testing.T, change ...func(*Config)) *rig {
+func live(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, change...)
 	r.Open(100)
@@ -328,7 +329,7 @@ func TestARecordOverTheLimitIsNotStoredAndAffectsNoOther(t *testing.T) {
 
 func TestAFullCacheEvictsAndStaysCorrect(t *testing.T) {
 	r := live(t)
-	const keys = 20_000
+	const keys = 40_000
 	for i := range keys {
 		user := fmt.Sprintf("u%d", i)
 		r.fill(apikey.HashOf(user), finding(user, user))
@@ -365,11 +366,11 @@ func TestRefreshQueueIsBounded(t *testing.T) {
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{SizeMiB: 1, MaxStale: -1, MaxAge: -1, Slots: 3, RefreshQueue: -1})
+	_, err := New(Config{SizeMiB: 1, MaxStale: -1, MaxAge: -1, Slots: 3, RefreshQueue: -1, FrontEntries: 2})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"cache size", "max stale", "max age", "power of two", "refresh queue"} {
+	for _, want := range []string{"cache size", "max stale", "max age", "power of two", "refresh queue", "the front"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}
@@ -378,17 +379,18 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 
 func TestSlotsOfOneKeyDoNotMove(t *testing.T) {
 	r := newRig(t)
-	byHash, byID := r.byHash.ofHash(&hash1), r.byID.ofID("d1")
+	tables := r.current.Load().slots
+	byHash, byID := tables.sumOfHash(&hash1), tables.sumOfID("d1")
 	for range 3 {
-		if r.byHash.ofHash(&hash1) != byHash || r.byID.ofID("d1") != byID {
+		if tables.sumOfHash(&hash1) != byHash || tables.sumOfID("d1") != byID {
 			t.Fatal("a slot moved")
 		}
 	}
-	seen := map[uint32]bool{}
+	seen := map[*atomic.Uint64]bool{}
 	for i := range 64 {
 		var h apikey.Hash
 		binary.BigEndian.PutUint64(h[:], uint64(i))
-		seen[r.byHash.ofHash(&h)] = true
+		seen[tables.byHash.at(tables.sumOfHash(&h))] = true
 	}
 	if len(seen) < 32 {
 		t.Fatalf("64 hashes share %d slots", len(seen))

@@ -18,20 +18,20 @@ func TestCapacityIsAtLeastTheEstimate(t *testing.T) {
 			Active: true, Scopes: []string{"read", "write:*"}, Metadata: []byte(strings.Repeat("x", metadata)),
 		}
 		const sizeMiB = 7
-		store, err := newByteStore(sizeMiB)
+		store, err := newByteStore(sizeMiB, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		stored := 0
 		for ; store.evictions.Load() == 0; stored++ {
 			hash := apikey.HashOf(fmt.Sprint(stored))
-			value, kept := (&entry{kind: found}).encode(apikey.DocID(record.KeyID), record)
+			value, kept := (&entry{kind: found, hash: hash}).appendFromScan(nil, apikey.DocID(record.KeyID), record)
 			if !kept {
 				t.Fatal("the record is too large")
 			}
 			store.set(&hash, value)
 		}
-		if estimate := sizeMiB << 20 / EntryBytes(record); stored < estimate {
+		if estimate := sizeMiB << 20 / EntryBytes(apikey.DocID(record.KeyID), record, true); stored < estimate {
 			t.Errorf("metadata of %d bytes: %d entries fit, the estimate is %d", metadata, stored, estimate)
 		}
 	}

@@ -24,6 +24,10 @@ type Change struct {
 	// Unreadable means that the event does not show all the hashes by which a lookup may now find
 	// the document. Any hash could be one of them.
 	Unreadable bool
+	// Refusal is set if the event says that the key is off or has an expiry, and the change did
+	// nothing else that matters to an entry (DESIGN.md, "A refusal from the event"). Zero: it does
+	// not say so.
+	Refusal apikey.Refusal
 	// Refresh requests that the document be read again soon (after an update).
 	Refresh bool
 }
@@ -47,8 +51,8 @@ func (c *Cache) Apply(change *Change) {
 	// The stamps invalidate the old entries; nothing is deleted from the byte store. From here on
 	// an entry with a lower seq is a miss, also one that a fill which began earlier is still going
 	// to store. The stamps come before any Fresh that covers this change, as Fresh requires.
-	c.byID.stamp(c.byID.ofID(change.ID), seq)
-	c.stampHashes(change, seq)
+	c.noteRefusal(change, seq)
+	c.stamp(change, seq)
 	if change.Unreadable {
 		c.unreadable.Add(1)
 	}
@@ -60,26 +64,39 @@ func (c *Cache) Apply(change *Change) {
 	}
 }
 
-// stampHashes stamps every hash that the event shows.
-func (c *Cache) stampHashes(change *Change, seq uint64) {
-	if change.HasHash {
-		c.stampHash(&change.Hash, seq)
-	}
-	if guard.StampHashes {
-		for i := range change.Hashes {
-			c.stampHash(&change.Hashes[i], seq)
-		}
+// stamp stamps the document and every hash that the event shows, in the tables in use and in those of
+// a generation that is built aside.
+func (c *Cache) stamp(change *Change, seq uint64) {
+	// The one aside is loaded first: it is in use before it is aside no longer. In the other order
+	// the one in use could be the old one, and the one aside already none: the change would be
+	// missing in the tables that are in use from then on.
+	aside := c.aside.Load()
+	current := c.current.Load()
+	c.stampIn(current, change, seq)
+	if aside != nil && aside.slots != current.slots && guard.StampAside {
+		c.stampIn(aside, change, seq)
 	}
 }
 
-// stampHash stamps the hash's slot, and counts the slots that are stamped for the first time since
-// the scan.
-func (c *Cache) stampHash(h *apikey.Hash, seq uint64) {
-	slot := c.byHash.ofHash(h)
-	if complete := c.current.Load().complete.Load(); complete != nil && c.byHash.load(slot) <= complete.ticket.seq {
-		c.stampedSinceScan.Add(1)
+// stampIn also counts the slots that are stamped for the first time since the scan.
+func (c *Cache) stampIn(g *generation, change *Change, seq uint64) {
+	if g.slots.byID.stamp(g.slots.sumOfID(change.ID), seq) <= g.filled.Load() {
+		g.changed.Add(1)
 	}
-	c.byHash.stamp(slot, seq)
+	scanned := g.complete.Load()
+	stampHash := func(h *apikey.Hash) {
+		if g.slots.byHash.stamp(g.slots.sumOfHash(h), seq) <= scanned.seq() {
+			g.shown.Add(1)
+		}
+	}
+	if change.HasHash {
+		stampHash(&change.Hash)
+	}
+	if guard.StampHashes {
+		for i := range change.Hashes {
+			stampHash(&change.Hashes[i])
+		}
+	}
 }
 
 // requestRefresh never waits. If the queue is full, the document is read when it is requested.

@@ -17,18 +17,21 @@ const (
 	flagDefect  = 1 << 2
 )
 
-// maxVarintBytes is the longest encoding of one length or time.
-const maxVarintBytes = binary.MaxVarintLen64
+// expirySize is the longest encoding of a time.
+const expirySize = binary.MaxVarintLen64
 
-// recordSize is an upper bound for the bytes that appendRecord writes.
+// recordSize is the number of bytes that appendRecord writes, or a few more.
 func recordSize(r *apikey.Record) int {
-	size := 1 + 9*maxVarintBytes +
-		len(r.KeyID) + len(r.UserID) + len(r.OrgID) + len(r.ProjectID) + len(r.Name) + len(r.Defect) + len(r.Metadata)
-	for _, scope := range r.Scopes {
-		size += maxVarintBytes + len(scope)
+	size := 1 + textSize(len(r.KeyID)) + textSize(len(r.UserID)) + textSize(len(r.OrgID)) + textSize(len(r.ProjectID)) +
+		textSize(len(r.Name)) + textSize(len(r.Metadata)) + uvarintSize(len(r.Scopes)) + uvarintSize(len(r.AllowedIPs))
+	if !r.ExpiresAt.IsZero() {
+		size += expirySize
 	}
 	if r.Defect != "" {
-		size += maxVarintBytes + len(r.DefectReason)
+		size += textSize(len(r.Defect)) + textSize(len(r.DefectReason))
+	}
+	for _, scope := range r.Scopes {
+		size += textSize(len(scope))
 	}
 	return size + len(r.AllowedIPs)*(2+len(netip.IPv6Unspecified().As16()))
 }
@@ -74,23 +77,16 @@ func appendText(b []byte, text string) []byte {
 
 // decodeFound reads what encode wrote after the head. All strings are views of value, which the
 // caller owns and which is not written to again.
-func decodeFound(value []byte) (apikey.DocID, *apikey.Record) {
+func decodeFound(head *entry, value []byte) *frontEntry {
+	e := &frontEntry{entry: *head}
 	d := decoder{rest: value}
-	id := apikey.DocID(d.text())
-	return id, d.record()
+	e.id = apikey.DocID(d.text())
+	d.record(&e.record, e.scopes[:])
+	return e
 }
 
-// scopesInline is the number of scopes for which a decoded record has space in the same block.
-// Most keys have no more, so a hit allocates one object and not two.
-const scopesInline = 4
-
-// record reads what appendRecord wrote.
-func (d *decoder) record() *apikey.Record {
-	block := &struct {
-		apikey.Record
-		scopes [scopesInline]string
-	}{}
-	r := &block.Record
+// record reads what appendRecord wrote. scopes is space for the first scopes.
+func (d *decoder) record(r *apikey.Record, scopes []string) {
 	flags := d.byte()
 	r.Active = flags&flagActive != 0
 	if flags&flagExpires != 0 {
@@ -106,8 +102,8 @@ func (d *decoder) record() *apikey.Record {
 		r.Defect, r.DefectReason = d.text(), d.text()
 	}
 	if n := d.length(); n > 0 {
-		r.Scopes = block.scopes[:min(n, scopesInline):min(n, scopesInline)]
-		if n > scopesInline {
+		r.Scopes = scopes[:min(n, len(scopes)):min(n, len(scopes))]
+		if n > len(scopes) {
 			r.Scopes = make([]string, n)
 		}
 		for i := range r.Scopes {
@@ -120,7 +116,6 @@ func (d *decoder) record() *apikey.Record {
 			r.AllowedIPs[i] = d.prefix()
 		}
 	}
-	return r
 }
 
 // decoder takes values off the front of rest. It reads only what this process wrote, so a wrong

@@ -21,7 +21,9 @@ func TestRecordSurvivesItsEncoding(t *testing.T) {
 		if bound := recordSize(want); len(encoded) > bound {
 			t.Fatalf("%d bytes written, recordSize returned %d", len(encoded), bound)
 		}
-		if diff := cmp.Diff(want, d.record(), comparer, equateNil); diff != "" {
+		got := &apikey.Record{}
+		d.record(got, make([]string, scopesInline))
+		if diff := cmp.Diff(want, got, comparer, equateNil); diff != "" {
 			t.Fatal(diff)
 		}
 	})
@@ -30,27 +32,52 @@ func TestRecordSurvivesItsEncoding(t *testing.T) {
 func TestEntrySurvivesItsEncoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := entry{
-			epoch:    rapid.Uint64().Draw(t, "epoch"),
-			seq:      rapid.Uint64().Draw(t, "seq"),
-			deadline: time.Duration(rapid.Int64().Draw(t, "deadline")),
-			idSlot:   rapid.Uint32().Draw(t, "slot"),
-			kind:     entryKind(rapid.IntRange(0, int(marker)).Draw(t, "kind")),
-			hash:     apikey.HashOf(rapid.String().Draw(t, "key")),
+			epoch: rapid.Uint64().Draw(t, "epoch"),
+			seq:   rapid.Uint64().Draw(t, "seq"),
+			kind:  entryKind(rapid.IntRange(0, int(ambiguous)).Draw(t, "kind")),
+			hash:  apikey.HashOf(rapid.String().Draw(t, "key")),
 		}
+		if rapid.Bool().Draw(t, "zeros") {
+			clear(want.hash[:keyBytes])
+		}
+		g := &generation{slots: newSlots(16, newSlotHash(0)), ticket: Ticket{epoch: want.epoch, seq: want.seq}}
 		id := apikey.DocID(rapid.String().Draw(t, "id"))
-		value, ok := want.encode(id, &apikey.Record{KeyID: "named"})
+		if want.hasRecord() {
+			want.idSum = g.slots.sumOfID(id)
+		}
+		encode := want.encode
+		if rapid.Bool().Draw(t, "from a scan") {
+			encode = func(id apikey.DocID, record *apikey.Record) ([]byte, bool) {
+				return want.appendFromScan(nil, id, record)
+			}
+			want.deadline, g.scan = forever, rapid.Uint64().Draw(t, "scan")
+			want.scan = g.scan
+		} else if want.kind == provisional {
+			want.scan = rapid.Uint64().Draw(t, "scan")
+		} else {
+			want.deadline = time.Duration(rapid.Int64().Draw(t, "deadline"))
+		}
+		value, ok := encode(id, &apikey.Record{KeyID: "named"})
 		if !ok {
 			t.Fatal("not encoded")
 		}
-		got, body, ok := decodeEntry(value)
+		if h, ok := hashOf(storeKey(&want.hash), value); !ok || h != want.hash {
+			t.Fatalf("the value is of %x, want %x", h, want.hash)
+		}
+		other := want.hash
+		other[rapid.IntRange(0, len(other)-1).Draw(t, "byte")] ^= 1
+		if _, _, ok := g.decodeEntry(value, &other); ok && storeKey(&other) == storeKey(&want.hash) {
+			t.Fatal("the value is taken for one of another hash")
+		}
+		got, body, ok := g.decodeEntry(value, &want.hash)
 		if !ok || got != want {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
-		if want.kind != found {
+		if !want.hasRecord() {
 			return
 		}
-		if gotID, record := decodeFound(body); gotID != id || record.KeyID != "named" {
-			t.Fatalf("got %q and %+v, want %q", gotID, record, id)
+		if f := decodeFound(&entry{}, body); f.id != id || f.record.KeyID != "named" {
+			t.Fatalf("got %q and %+v, want %q", f.id, f.record, id)
 		}
 	})
 }

@@ -40,7 +40,7 @@ const historyKeys = 12
 
 func newHistory(t *rapid.T) *randomHistory {
 	h := &randomHistory{rig: &rig{now: time.Now()}, t: t, documents: map[apikey.Hash]Finding{}, time: 100}
-	cache, err := New(Config{SizeMiB: 3, Slots: 1 << 10, Complete: true, Now: func() time.Time { return h.now }})
+	cache, err := New(Config{SizeMiB: minSizeToDivide, Slots: 1 << 10, Complete: true, Now: func() time.Time { return h.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func (h *randomHistory) later(d time.Duration) {
 }
 
 func (h *randomHistory) begin(kind ScanKind) {
-	scan, err := h.BeginScan(kind)
+	scan, err := h.BeginScan(kind, 0)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func (h *randomHistory) step() string {
 	h.version++
 	next := finding(fmt.Sprint("d", rapid.IntRange(0, 1).Draw(h.t, "id"), hash[0]), fmt.Sprint("v", h.version))
 	name := rapid.SampledFrom([]string{
-		"read", "read by id", "store", "store", "update", "replace", "delete", "evict", "evict another", "unreadable",
+		"read", "read by id", "store", "store", "update", "replace", "delete", "evict", "evict another", "unreadable", "unreadable", "on demand",
 		"clock", "clock", "scan", "see", "see", "see", "finish", "finish",
 	}).Draw(h.t, "step")
 	switch name {
@@ -106,12 +106,20 @@ func (h *randomHistory) step() string {
 	case "update", "replace", "delete":
 		h.change(name, hash, old, next)
 	case "evict":
-		_ = h.current.Load().cache.Delete(storeKey(&hash)) // like NoSpace, it moves the counter under the lock
+		h.evicting().evict(&hash)
+		// Otherwise the front would answer until a scan ends it.
+		h.front.drop(&hash)
 	case "evict another":
-		h.current.Load().evictions.Add(1)
+		h.evicting().evictions.Add(1)
 	case "unreadable":
 		h.time++
 		h.Apply(&Change{ID: "other", Time: h.time, Unreadable: true})
+	case "on demand":
+		if h.scan == nil {
+			if err := h.FillOnDemand(); err != nil {
+				h.t.Fatal(err)
+			}
+		}
 	case "clock":
 		h.later(time.Duration(rapid.IntRange(0, 20).Draw(h.t, "minutes")) * time.Minute)
 	default:
@@ -178,6 +186,19 @@ func (h *randomHistory) scanSees(documents int) {
 // known is what must not change for an entry to stay valid.
 type known struct{ byID, byHash uint64 }
 
+func (h *randomHistory) known(id apikey.DocID, hash apikey.Hash) known {
+	tables := h.current.Load().slots
+	return known{tables.byID.load(tables.sumOfID(id)), tables.byHash.load(tables.sumOfHash(&hash))}
+}
+
+// evicting is a store from which entries may be evicted: a base that is complete is none.
+func (h *randomHistory) evicting() *byteStore {
+	if g := h.current.Load(); g.complete.Load() == nil && rapid.Bool().Draw(h.t, "from the base") {
+		return g.base.Load()
+	}
+	return h.overlay
+}
+
 // answers are the keys that are answered from an entry. Each must be right.
 func (h *randomHistory) answers() map[apikey.Hash]known {
 	all := map[apikey.Hash]known{}
@@ -190,7 +211,7 @@ func (h *randomHistory) answers() map[apikey.Hash]known {
 			h.t.Fatalf("the answer is %+v, the collection has %+v", a, want)
 		}
 		if a.Found {
-			all[hash] = known{h.byID.load(h.byID.ofID(a.ID)), h.byHash.load(h.byHash.ofHash(&hash))}
+			all[hash] = h.known(a.ID, hash)
 		}
 	}
 	return all
@@ -226,9 +247,8 @@ func TestValidEntriesDecreaseOnlyByEvictionsAndStamps(t *testing.T) {
 				if _, ok := after[hash]; ok || (name == "clock" && !covered) {
 					continue
 				}
-				id := h.byID.ofID(h.documents[hash].ID)
-				stamped := !h.documents[hash].Found || h.byID.load(id) != was.byID || h.byHash.load(h.byHash.ofHash(&hash)) != was.byHash
-				if evicted := h.current.Load().get(&hash) == nil; !stamped && !evicted {
+				stamped := !h.documents[hash].Found || h.known(h.documents[hash].ID, hash) != was
+				if name != "evict" && !stamped {
 					t.Fatalf("%q: a key is no longer answered, although it was neither evicted nor changed", name)
 				}
 			}

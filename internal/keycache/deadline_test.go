@@ -3,6 +3,7 @@ package keycache
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,6 @@ func TestEntriesStayValidWhenTheCompletenessEnds(t *testing.T) {
 		{"an unreadable hash", func(_ *testing.T, r *rig, other apikey.DocID) {
 			r.Apply(&Change{ID: other, Time: 170, Unreadable: true})
 		}},
-		{"an eviction", func(_ *testing.T, r *rig, _ apikey.DocID) { r.current.Load().evictions.Add(1) }},
 		{"a scan in place that fails", func(t *testing.T, r *rig, other apikey.DocID) {
 			s := r.begin(t, ScanInPlace)
 			r.Apply(&Change{ID: other, Time: 170, Unreadable: true})
@@ -32,11 +32,7 @@ func TestEntriesStayValidWhenTheCompletenessEnds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := live(t, forScans)
-			documents := map[apikey.Hash]Finding{}
-			for i := range keys {
-				user := fmt.Sprint("u", i)
-				documents[apikey.HashOf(user)] = finding(user, user)
-			}
+			documents := manyDocuments(keys)
 			r.complete(t, ScanIntoEmpty, documents)
 			r.later(2 * DefaultMaxAge)
 			before := r.answered(documents)
@@ -70,12 +66,12 @@ func (r *rig) answered(documents map[apikey.Hash]Finding) (n int) {
 
 // another is the id of a document that shares its slot with none of the documents.
 func (r *rig) another(documents map[apikey.Hash]Finding) apikey.DocID {
-	slots := map[uint32]bool{}
+	tables, slots := r.current.Load().slots, map[*atomic.Uint64]bool{}
 	for _, f := range documents {
-		slots[r.byID.ofID(f.ID)] = true
+		slots[tables.byID.at(tables.sumOfID(f.ID))] = true
 	}
 	for i := 0; ; i++ {
-		if id := apikey.DocID(fmt.Sprint("another-", i)); !slots[r.byID.ofID(id)] {
+		if id := apikey.DocID(fmt.Sprint("another-", i)); !slots[tables.byID.at(tables.sumOfID(id))] {
 			return id
 		}
 	}

@@ -2,7 +2,6 @@ package keycache
 
 import (
 	"fmt"
-	"hash/maphash"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -59,13 +58,14 @@ func twinsFinding(doc, version int) Finding {
 
 func newTwins(random *rand.Rand) *twins {
 	w := &twins{random: random, now: time.Now()}
-	cache, err := New(Config{SizeMiB: 3, Slots: 1 << 8, Complete: true, RefreshQueue: 1, Now: func() time.Time { return w.now }})
+	cache, err := New(Config{SizeMiB: minSizeToDivide, Slots: 1 << 8, Complete: true, RefreshQueue: 1, Now: func() time.Time { return w.now }})
 	if err != nil {
 		panic(err)
 	}
 	w.Cache = cache
-	for cache.byID.ofID(twinsID[0]) == cache.byID.ofID(twinsID[1]) {
-		cache.byID = newSlots(1<<8, maphash.MakeSeed())
+	tables := cache.current.Load().slots
+	for tables.byID.at(tables.sumOfID(twinsID[0])) == tables.byID.at(tables.sumOfID(twinsID[1])) {
+		tables.hash = newSlotHash(0)
 	}
 	w.log = []twinsState{{}}
 	for range random.IntN(3) {
@@ -169,9 +169,11 @@ func (w *twins) step() (wrong string) {
 	case 10, 11, 12, 13:
 		w.scanStep()
 	case 14:
-		if w.random.IntN(4) == 0 {
-			_ = w.current.Load().cache.Delete(storeKey(&hash1))
-			w.note("evicted")
+		switch n := w.random.IntN(4); {
+		case n == 0:
+			w.evict()
+		case n == 1 && w.scan == nil:
+			w.note("fill on demand: %v", w.FillOnDemand())
 		}
 	case 15:
 		if w.random.IntN(8) == 0 {
@@ -181,6 +183,17 @@ func (w *twins) step() (wrong string) {
 		}
 	}
 	return ""
+}
+
+// evict drops the entry where that can happen: from the overlay, from an open base, or from one that
+// a scan fills, which then fails.
+func (w *twins) evict() {
+	g, store := w.current.Load(), w.overlay
+	if g.complete.Load() == nil && w.random.IntN(2) == 0 {
+		store = g.base.Load()
+	}
+	store.evict(&hash1)
+	w.note("evicted")
 }
 
 func (w *twins) deliver() {
@@ -225,7 +238,7 @@ func (w *twins) scanStep() {
 	switch {
 	case w.scan == nil:
 		kind := ScanKind(w.random.IntN(3))
-		if scan, err := w.BeginScan(kind); err == nil {
+		if scan, err := w.BeginScan(kind, 0); err == nil {
 			w.scan, w.next, w.snapshot = scan, 0, int(scan.Ticket().Floor())
 			// The index exists until the scan has read everything, and none of its reads is older.
 			if v := w.log[len(w.log)-1].version; (v[0] == 0 || v[1] == 0) && w.random.IntN(2) == 0 {
@@ -235,6 +248,10 @@ func (w *twins) scanStep() {
 			}
 			w.note("scan %d begins", kind)
 		}
+	case w.scan.kind == ScanInPlace && w.next == 1 && w.random.IntN(3) == 0:
+		w.scan.Abandon()
+		w.scan = nil
+		w.note("scan abandoned")
 	case w.next < 2:
 		at, s := w.read(w.snapshot)
 		w.snapshot = at
@@ -346,6 +363,7 @@ func TestTwoDocumentsWithOneHash(t *testing.T) {
 func TestAScanWithAnIndexInvalidatesAHashThatASecondDocumentHas(t *testing.T) {
 	for _, kind := range []ScanKind{ScanIntoEmpty, ScanInPlace, ScanAside} {
 		r := live(t, forScans)
+		r.complete(t, ScanIntoEmpty, nil)
 		s := r.begin(t, kind)
 		s.IndexIsUnique()
 		s.Add(hash1, finding("d1", "u1"))

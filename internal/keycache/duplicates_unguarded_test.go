@@ -11,7 +11,7 @@ import (
 // TestTwoDocumentsNeedEachGuard turns off one guard at a time. Each time there is a
 // history that ends in a wrong answer.
 func TestTwoDocumentsNeedEachGuard(t *testing.T) {
-	for _, name := range []string{"ChangeSole", "RenewSole", "AmbiguousMark", "AmbiguousRevalidate", "SeenTwice", "Provisional"} {
+	for _, name := range []string{"ChangeSole", "RenewSole", "AmbiguousMark", "AmbiguousRevalidate", "SeenTwice", "MarkOverlay", "Provisional"} {
 		t.Run(name, func(t *testing.T) {
 			on := guard.Switches[name]
 			*on = false

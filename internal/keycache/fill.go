@@ -53,7 +53,8 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 	if !guard.SeqBeforeRead {
 		t.seq = c.seq.Load()
 	}
-	if e := c.entryOf(t, h, f); !c.isValid(&e, &h) {
+	g := c.current.Load()
+	if e := g.entryOf(t, h, f); !c.isValid(g, &e) {
 		// A change has invalidated the entry already. Storing it would only replace a newer, valid
 		// one.
 		return
@@ -75,15 +76,18 @@ func (c *Cache) Store(t Ticket, h apikey.Hash, f Finding) {
 
 // encode makes the entry of a finding.
 func (c *Cache) encode(t Ticket, h apikey.Hash, f Finding) (value []byte, kept bool) {
-	e := c.entryOf(t, h, f)
+	e := c.current.Load().entryOf(t, h, f)
 	e.deadline = c.deadline(&h)
 	return e.encode(f.ID, f.Record)
 }
 
 // deadline is that of an entry that is made now.
 func (c *Cache) deadline(h *apikey.Hash) time.Duration {
-	return c.config.Now().Sub(c.origin) + lifetime(c.config.MaxAge, h)
+	return c.sinceOrigin() + lifetime(c.config.MaxAge, h)
 }
+
+// sinceOrigin is the time now, as deadlines are kept.
+func (c *Cache) sinceOrigin() time.Duration { return c.config.Now().Sub(c.origin) }
 
 // lifetime is between half of maxAge and all of it, depending on the hash: entries that are stored
 // together, as by a scan, do not expire together. The bytes of the hash that it uses are not those
@@ -93,10 +97,10 @@ func lifetime(maxAge time.Duration, h *apikey.Hash) time.Duration {
 	return maxAge - time.Duration(share*float64(maxAge/2))
 }
 
-func (c *Cache) entryOf(t Ticket, h apikey.Hash, f Finding) entry {
+func (g *generation) entryOf(t Ticket, h apikey.Hash, f Finding) entry {
 	e := entry{epoch: t.epoch, seq: t.seq, hash: h}
 	if f.Found {
-		e.kind, e.idSlot = found, c.byID.ofID(f.ID)
+		e.kind, e.idSum = found, g.slots.sumOfID(f.ID)
 	}
 	return e
 }

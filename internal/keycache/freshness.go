@@ -42,15 +42,21 @@ func (c *Cache) Freshness() *Freshness { return c.fresh.Load() }
 
 // AnswerAsOf makes an Answer, without a Finding, that is as old as fresh. False: fresh is nil or
 // older than MaxStale, so there is no answer.
-func (c *Cache) AnswerAsOf(fresh *Freshness, now time.Time) (Answer, bool) {
+func (c *Cache) AnswerAsOf(fresh *Freshness, now time.Time) (a Answer, ok bool) {
+	ok = c.answerAsOf(fresh, now, &a)
+	return a, ok
+}
+
+func (c *Cache) answerAsOf(fresh *Freshness, now time.Time, a *Answer) bool {
 	if fresh == nil {
-		return Answer{}, false
+		return false
 	}
 	age := Elapsed(fresh.AsOf, now)
 	if guard.MaxStale && age > c.config.MaxStale {
-		return Answer{}, false
+		return false
 	}
-	return Answer{AsOf: fresh.AsOf, Now: now, Staleness: age, Revision: fresh.Processed}, true
+	a.AsOf, a.Now, a.Staleness, a.Revision = fresh.AsOf, now, age, fresh.Processed
+	return true
 }
 
 // Elapsed is the time between two readings of this machine's clock: the larger of what the
@@ -58,7 +64,7 @@ func (c *Cache) AnswerAsOf(fresh *Freshness, now time.Time) (Answer, bool) {
 // (CLOCK_MONOTONIC of clock_gettime(2)), and the wall clock can be set back. So an age may be
 // overstated, but is never understated. It is never negative.
 func Elapsed(from, to time.Time) time.Duration {
-	monotonic := to.Sub(from)
-	wall := to.Round(0).Sub(from.Round(0))
-	return max(monotonic, wall, 0)
+	// If one of them has no monotonic reading, Sub compares the wall clock.
+	wall := time.Duration(to.UnixNano() - from.UnixNano())
+	return max(to.Sub(from), wall, 0)
 }

@@ -6,6 +6,10 @@ func (r *rules) callSteps(s *fine, out *steps[fine]) {
 	switch at := s.call.at; {
 	case at == callIdle:
 		r.arrive(s, out)
+	case at <= hitEra:
+		r.hitFront(s, out)
+	case at >= hitRefused && at <= hitRefusedNoted:
+		r.hitRefused(s, out)
 	case at <= hitLast:
 		r.hit(s, out)
 	case at <= revalidateLast:
@@ -23,7 +27,13 @@ func (r *rules) arrive(s *fine, out *steps[fine]) {
 	if !r.has(freshFirst) {
 		to.call.fresh = 0
 	}
+	if r.front {
+		to.call.at, to.call.front.late = hitFront, s.front.ends > 0
+	}
 	out.add(to, "hit: a caller arrives, %d is processed; freshAsOf covers %d", to.call.since, to.call.fresh)
+	if r.front {
+		return
+	}
 	// A caller joins a shared read that is in progress, or starts it.
 	to.call = caller{at: waits, arrival: arrival{s.done, s.notified}}
 	if !r.has(revalidation) {
@@ -43,7 +53,7 @@ func (r *rules) idIsValid(e stored, w *world) bool {
 	if !r.has(byIDChecked) || e.value == absent {
 		return true
 	}
-	return w.byID[r.history.nodes[e.value].owner-docA] <= e.seq
+	return w.byID[r.slot(r.history.nodes[e.value].owner)] <= e.seq
 }
 
 func (r *rules) hashIsValid(e stored, w *world) bool {
@@ -57,7 +67,7 @@ func (r *rules) hit(s *fine, out *steps[fine]) {
 	c := &to.call
 	miss := func(words string, args ...uint8) {
 		c.at, c.entry = hitNegative, stored{}
-		if s.call.at >= hitNegative {
+		if s.call.at >= hitNegative || r.front {
 			to.call = caller{}
 		}
 		out.add(to, words, args...)
@@ -86,6 +96,11 @@ func (r *rules) hit(s *fine, out *steps[fine]) {
 		}
 		check(r.current(e, &s.world), next, "hit: epoch is %d", "hit: epoch is %d, a miss", s.epoch)
 	case hitEpoch:
+		if r.refusals && !r.idIsValid(e, &s.world) {
+			c.at = hitRefused
+			out.add(to, "hit: byID is higher than %d, perhaps by a refusal", e.seq)
+			return
+		}
 		check(r.idIsValid(e, &s.world), hitID, "hit: byID is no higher than %d", "hit: byID is higher than %d, a miss", e.seq)
 	case hitID, hitNegativeEpoch:
 		switch {
@@ -105,6 +120,7 @@ func (r *rules) hit(s *fine, out *steps[fine]) {
 func (r *rules) hitAnswers(s *fine, fresh uint8, out *steps[fine]) {
 	to := *s
 	to.call = caller{}
+	r.putLater(s, &to)
 	kind, words := answerHit, "hit: byHash too; answers with the entry, reported as of %d"
 	if s.call.entry.value == absent {
 		kind, words = answerNegative, "hit: byHash too; answers that there is no such key, reported as of %d"
@@ -112,7 +128,14 @@ func (r *rules) hitAnswers(s *fine, fresh uint8, out *steps[fine]) {
 	if !r.has(freshFirst) {
 		words = "hit: loads freshAsOf last and answers as of %d"
 	}
-	out.answer(kind, to, r.violation(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com), words, fresh)
+	if s.call.front.fromFront {
+		kind = answerFront
+	}
+	wrong := r.violation(&s.world, s.call.entry.value, fresh, s.call.arrival, s.com)
+	if s.call.front.late && s.call.front.ended {
+		wrong = "the answer is an entry that had been ended when the caller arrived"
+	}
+	out.answer(kind, to, wrong, words, fresh)
 }
 
 // revalidate follows Revalidate in get.go.

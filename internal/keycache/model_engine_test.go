@@ -28,11 +28,13 @@ const (
 	answerShared
 	answerAlone
 	answerAbsence
+	answerFront
+	answerRefusal
 	answerKinds
 )
 
 func (k kindOfAnswer) String() string {
-	return [...]string{"hits", "negatives", "shared reads", "reads alone", "absences"}[k]
+	return [...]string{"hits", "negatives", "shared reads", "reads alone", "absences", "hits in the front", "refusals"}[k]
 }
 
 // stepTo is one step: the state that it leads to, and a text that is formatted

@@ -6,7 +6,9 @@ package keycache_test
 // its own stamps alone, so only the fill that stored it last matters.
 
 // stored is an entry: its content, and its stamps. Epoch 0: no entry.
-type stored struct{ value, epoch, seq uint8 }
+//
+// read is the snapshot of its read; only refusals depend on it.
+type stored struct{ value, epoch, seq, read uint8 }
 
 // fine is a state.
 type fine struct {
@@ -14,13 +16,14 @@ type fine struct {
 	found, negative stored
 	fill            flightState
 	call            caller
+	front           frontState
 }
 
 // flightState is a shared read in progress.
 type flightState struct {
 	at                uint8
 	epoch, seq, floor uint8
-	value             uint8
+	value, read       uint8
 }
 
 const (
@@ -40,14 +43,29 @@ type caller struct {
 	fresh uint8
 	entry stored
 	floor uint8
+	front frontCaller
+	// stamp is what a refused hit has loaded from byID.
+	stamp uint8
 }
 
 const (
 	callIdle uint8 = iota
+	// A hit in the front, and the load of its era after a miss there.
+	hitFront
+	hitFrontEntry
+	hitFrontEra
+	hitFrontEpoch
+	hitFrontID
+	hitEra
 	hitBegun
 	hitEntry
 	hitEpoch
 	hitID
+	// A hit whose entry only byID has refuted.
+	hitRefused
+	hitRefusedEpoch
+	hitRefusedID
+	hitRefusedNoted
 	// A hit in the negatives.
 	hitNegative
 	hitNegativeEntry
@@ -87,7 +105,7 @@ func (r *rules) fine(s *fine, out *steps[fine]) {
 	if s.tail == tailMayStore {
 		to := *s
 		to.tail = tailIdle
-		to.found = stored{r.at(&s.world, s.pos).value, s.epoch, s.seq}
+		to.found = stored{r.at(&s.world, s.pos).value, s.epoch, s.seq, r.readAt(s.pos)}
 		out.add(to, "tail: stores the document of %d", s.pos)
 	}
 	if s.found.epoch != 0 {
@@ -100,6 +118,7 @@ func (r *rules) fine(s *fine, out *steps[fine]) {
 		to.negative = stored{}
 		out.add(to, "cache: the negative is evicted")
 	}
+	r.frontSteps(s, out)
 	r.fillSteps(s, out)
 	r.callSteps(s, out)
 }
@@ -154,7 +173,7 @@ func (r *rules) fillReads(s *fine, out *steps[fine]) {
 	for time := from; time <= until; time++ {
 		to := *s
 		n := r.at(&s.world, time)
-		to.fill.at, to.fill.floor, to.fill.value = fillHasRead, 0, n.value
+		to.fill.at, to.fill.floor, to.fill.value, to.fill.read = fillHasRead, 0, n.value, r.readAt(time)
 		words, args := readWords(n, time)
 		out.add(to, "fill: "+words, args...)
 	}
@@ -171,7 +190,7 @@ func readWords(n *node, time uint8) (string, []uint8) {
 // fillStores stores, and passes the result to the caller that waits.
 func (r *rules) fillStores(s *fine, out *steps[fine]) {
 	to := *s
-	e := stored{s.fill.value, s.fill.epoch, s.fill.seq}
+	e := stored{s.fill.value, s.fill.epoch, s.fill.seq, s.fill.read}
 	words := "fill: stores nothing, its epoch %d is odd"
 	if !isOdd(e.epoch) || !r.parity() {
 		words = "fill: stores what it read, with epoch %d and seq %d"

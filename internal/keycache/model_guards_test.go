@@ -23,18 +23,31 @@ const (
 	completeStamp
 	completeByHash
 	evictionCounter
-	comparedAfterGet
 	dropsAreStamps
 	freshFirstInRevalidate
 	freshBeforeTicket
 	inspected
 	completeBeforeGet
 	completeEpoch
-	counterWithEviction
-	counterBeforeScan
+	baseSealed
+	besideKnown
+	slotsBirth
+	birthAfterTables
+	stampAside
+	asideFirst
+	inUseBeforeGone
 	streamPastScan
 	coveredStays
-	completeBeforeSwap
+	frontChecked
+	frontEra
+	eraAfterMarker
+	eraBeforeLookup
+	refusalLast
+	refusalAlone
+	refusalSettled
+	refusalOwner
+	refusalEpoch
+	freshFirstInRefusal
 	guards
 )
 
@@ -58,19 +71,32 @@ func (g guard) String() string {
 		byHashChecked:          "byHash",
 		completeStamp:          "complete: its stamp",
 		completeByHash:         "complete: byHash",
-		evictionCounter:        "complete: the eviction counter",
-		comparedAfterGet:       "complete: the counter compared after Get",
+		evictionCounter:        "complete: nothing was evicted during the scan",
 		dropsAreStamps:         "complete: drops that are stamps",
 		freshFirstInRevalidate: "freshAsOf first in the checks after a shared fill",
 		freshBeforeTicket:      "freshAsOf before the ticket of a read alone",
 		inspected:              "the inspection of the collection after a read without history",
 		completeBeforeGet:      "complete: loaded before Get",
 		completeEpoch:          "complete: its epoch",
-		counterWithEviction:    "complete: the counter moves before the entry is gone",
-		counterBeforeScan:      "complete: the counter loaded before the scan's first store",
+		baseSealed:             "complete: the base is not written to again",
+		besideKnown:            "complete: hashes that a scan in place sees and the base does not hold",
+		slotsBirth:             "slots: older entries are not valid by larger tables",
+		birthAfterTables:       "slots: the tail has the tables before their birth is loaded",
+		stampAside:             "slots: changes are stamped in the tables aside, too",
+		asideFirst:             "slots: the tail loads the generation aside before the one in use",
+		inUseBeforeGone:        "slots: a generation is in use before it is aside no longer",
 		streamPastScan:         "complete: published once the stream has passed the scan's last read",
 		coveredStays:           "an entry that a scan has covered has no deadline",
-		completeBeforeSwap:     "complete: published before the swap",
+		frontChecked:           "front: the checks of a hit",
+		frontEra:               "front: its era",
+		eraAfterMarker:         "front: the era moved after the marker is stored",
+		eraBeforeLookup:        "front: the era loaded before the lookup",
+		refusalLast:            "refusal: the last change in its slot",
+		refusalAlone:           "refusal: the only change since the entry",
+		refusalSettled:         "refusal: after the entry's read",
+		refusalOwner:           "refusal: of the entry's document",
+		refusalEpoch:           "refusal: of the entry's epoch",
+		freshFirstInRefusal:    "freshAsOf first in a refusal",
 	}[g]
 }
 
@@ -83,8 +109,16 @@ type rules struct {
 	losses uint8
 	// evictions and swaps bound the scan model, rollbacks the coarse one.
 	evictions, swaps, rollbacks uint8
+	// grows: a new generation may have larger slot tables.
+	grows bool
 	// ticks is how often MaxAge passes.
 	ticks uint8
+	// front adds the front to the fine model, ends is how often an entry ends without a stamp.
+	front bool
+	ends  uint8
+	// refusals: an event that says that the key is off answers for the entry that it invalidates.
+	// oneSlot: the two documents share a slot of byID.
+	refusals, oneSlot bool
 }
 
 func (r *rules) has(g guard) bool { return r.without != g }

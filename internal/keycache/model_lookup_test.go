@@ -2,8 +2,36 @@ package keycache_test
 
 // The caller in the model of the complete cache.
 
-// lookupSteps follow Get in get.go: freshAsOf, the generation, its completeness,
-// the entry. With an entry: epoch, byID, byHash. Without: epoch, byHash, the counter.
+// scanCaller is a caller of the cache; there are no reads here.
+type scanCaller struct {
+	at uint8
+	arrival
+	fresh, generation uint8
+	entry             stored
+	complete          completeState
+	// old: the entry is past its deadline. inOverlay: it is the overlay's. present: the
+	// base has one, which is not valid.
+	old, inOverlay, present bool
+}
+
+const (
+	lookupIdle uint8 = iota
+	lookupBegun
+	lookupGeneration
+	lookupComplete
+	lookupEntry
+	lookupEntryEpoch
+	lookupEntryID
+	lookupOverlay
+	lookupAbsent
+	lookupAbsentComplete
+	lookupAbsentEpoch
+	lookupLast
+)
+
+// lookupSteps follow Get in get.go: freshAsOf, the generation, its completeness, the
+// base's entry and, if that is not valid, the overlay's. With an entry: epoch, byID,
+// byHash. Without: epoch, byHash.
 func (r *rules) lookupSteps(s *scanned, out *steps[scanned]) {
 	to := *s
 	c := &to.call
@@ -24,15 +52,14 @@ func (r *rules) lookupSteps(s *scanned, out *steps[scanned]) {
 			return
 		}
 		c.complete = s.generations[c.generation].complete
-		if !r.has(comparedAfterGet) && c.complete.evictions != counter(s.generations[c.generation].evictions) {
-			c.complete = completeState{}
-		}
-		out.add(to, "hit: loads completeness, epoch %d, seq %d, eviction counter %d", c.complete.epoch, c.complete.seq, c.complete.evictions)
+		out.add(to, "hit: loads completeness, epoch %d, seq %d", c.complete.epoch, c.complete.seq)
 	case lookupComplete:
 		r.lookupLoads(s, out)
-	case lookupPresent, lookupPresentEpoch, lookupPresentID:
-		r.lookupPresent(s, out)
-	case lookupAbsent, lookupAbsentComplete, lookupAbsentEpoch, lookupAbsentHash:
+	case lookupEntry, lookupEntryEpoch, lookupEntryID:
+		r.lookupEntry(s, out)
+	case lookupOverlay:
+		r.lookupOverlay(s, out)
+	case lookupAbsent, lookupAbsentComplete, lookupAbsentEpoch:
 		r.lookupAbsent(s, out)
 	case lookupLast:
 		r.lookupAnswers(s, s.fresh, out)
@@ -43,20 +70,31 @@ func (r *rules) lookupLoads(s *scanned, out *steps[scanned]) {
 	to := *s
 	c := &to.call
 	c.entry, c.old = s.generations[c.generation].entry, s.generations[c.generation].old
+	if c.entry.epoch == 0 {
+		c.at = lookupOverlay
+		out.add(to, "hit: the base has no entry")
+		return
+	}
+	c.at, c.present = lookupEntry, true
+	out.add(to, "hit: loads the base's entry of epoch %d and seq %d", c.entry.epoch, c.entry.seq)
+}
+
+func (r *rules) lookupOverlay(s *scanned, out *steps[scanned]) {
+	to := *s
+	c := &to.call
+	c.inOverlay, c.entry, c.old = true, s.overlay, s.overlayOld
 	switch {
 	case c.entry.epoch != 0:
-		// Only the epoch of the completeness matters here, and only for a deadline.
-		c.at, c.complete = lookupPresent, completeState{epoch: c.complete.epoch}
-		if r.ticks == 0 {
-			c.complete = completeState{}
-		}
-		out.add(to, "hit: loads the entry of epoch %d and seq %d", c.entry.epoch, c.entry.seq)
+		c.at = lookupEntry
+		out.add(to, "hit: loads the overlay's entry of epoch %d and seq %d", c.entry.epoch, c.entry.seq)
+	case c.present:
+		r.lookupOrMiss(&to, false, out, "hit: the overlay has no entry")
 	case r.has(completeBeforeGet):
 		c.at = lookupAbsentComplete
-		r.lookupOrMiss(&to, c.complete.epoch != 0, out, "hit: there is no entry")
+		r.lookupOrMiss(&to, c.complete.epoch != 0, out, "hit: the overlay has no entry")
 	default:
 		c.at = lookupAbsent
-		out.add(to, "hit: there is no entry")
+		out.add(to, "hit: the overlay has no entry")
 	}
 }
 
@@ -70,23 +108,37 @@ func (r *rules) lookupOrMiss(to *scanned, ok bool, out *steps[scanned], words st
 	out.add(*to, words, args...)
 }
 
-func (r *rules) lookupPresent(s *scanned, out *steps[scanned]) {
+// lookupOrOverlay goes on, or to the overlay if the entry is the base's.
+func (r *rules) lookupOrOverlay(to *scanned, ok bool, out *steps[scanned], words string, args ...uint8) {
+	if !ok && !to.call.inOverlay {
+		to.call.at, to.call.entry, to.call.old = lookupOverlay, stored{}, false
+		out.add(*to, words+": it is not valid", args...)
+		return
+	}
+	r.lookupOrMiss(to, ok, out, words, args...)
+}
+
+func (r *rules) lookupEntry(s *scanned, out *steps[scanned]) {
 	to := *s
 	c := &to.call
 	c.at++
 	e := s.call.entry
 	w := &s.world
 	switch s.call.at {
-	case lookupPresent:
-		ok := e.epoch == w.epoch && (!r.parity() || !isOdd(e.epoch))
-		r.lookupOrMiss(&to, ok, out, "hit: epoch is %d", w.epoch)
-	case lookupPresentEpoch:
-		at := w.byID[r.history.nodes[e.value].owner-docA]
-		r.lookupOrMiss(&to, at <= e.seq || !r.has(byIDChecked), out, "hit: byID is %d", at)
-	case lookupPresentID:
+	case lookupEntry:
+		r.lookupOrOverlay(&to, r.current(e, w), out, "hit: epoch is %d", w.epoch)
+	case lookupEntryEpoch:
+		at := s.lastOfID(c.generation, r.history.nodes[e.value].owner-docA)
+		r.lookupOrOverlay(&to, at <= e.seq || !r.has(byIDChecked), out, "hit: byID is %d", at)
+	case lookupEntryID:
+		at := s.lastOfHash(c.generation)
+		if at > e.seq && r.has(byHashChecked) {
+			r.lookupOrOverlay(&to, false, out, "hit: byHash is %d", at)
+			return
+		}
 		// The deadline is checked with the answer: now is loaded last.
-		young := !s.call.old || r.noDeadline(s, s.call.generation, s.call.complete.epoch, e.epoch)
-		r.lookupLast(s, (w.byHash <= e.seq || !r.has(byHashChecked)) && young, out, "hit: byHash is %d", w.byHash)
+		young := !s.call.old || r.noDeadline(&s.generations[c.generation], s.call.complete.epoch, e.epoch)
+		r.lookupLast(s, young, out, "hit: byHash is %d", at)
 	}
 }
 
@@ -94,18 +146,16 @@ func (r *rules) lookupAbsent(s *scanned, out *steps[scanned]) {
 	to := *s
 	c := &to.call
 	c.at++
-	g := &s.generations[c.generation]
 	switch s.call.at {
 	case lookupAbsent:
-		c.complete = g.complete
+		c.complete = s.generations[c.generation].complete
 		r.lookupOrMiss(&to, c.complete.epoch != 0, out, "hit: loads completeness, epoch %d, seq %d", c.complete.epoch, c.complete.seq)
 	case lookupAbsentComplete:
 		r.lookupOrMiss(&to, c.complete.epoch == s.epoch || !r.has(completeEpoch), out, "hit: epoch is %d", s.epoch)
 	case lookupAbsentEpoch:
-		r.lookupOrMiss(&to, s.byHash <= c.complete.seq || !r.has(completeByHash), out, "hit: byHash is %d", s.byHash)
-	case lookupAbsentHash:
-		ok := counter(g.evictions) == c.complete.evictions || !r.has(evictionCounter) || !r.has(comparedAfterGet)
-		r.lookupLast(s, ok, out, "hit: the eviction counter is %d", counter(g.evictions))
+		at := s.lastOfHash(c.generation)
+		ok := (at <= c.complete.seq || !r.has(completeByHash)) && !c.complete.beside
+		r.lookupLast(s, ok, out, "hit: byHash is %d", at)
 	}
 }
 

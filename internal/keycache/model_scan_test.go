@@ -2,46 +2,63 @@ package keycache_test
 
 // The fine model of a complete cache: the tail, one scan after the other, and a
 // caller. A scan reads document A, then B, each from a majority snapshot of its
-// own (a cursor is not one snapshot), and ends in completeness: of the
-// generation in use, or of a fresh one that takes its place.
+// own (a cursor is not one snapshot). It fills a base, of the generation in use or
+// of one that takes its place, or it renews the completeness in place. Everything
+// else is stored in the overlay.
 
-// generationState is a generation: the entry of the hash, whether it is past its
-// deadline, the eviction counter, and the completeness, which has epoch 0 if there is
-// none.
+// generationState is a generation: the base's entry of the hash, and the
+// completeness, which has epoch 0 if there is none.
 type generationState struct {
-	old       bool
-	entry     stored
-	evictions uint8
-	complete  completeState
+	entry    stored
+	complete completeState
+	// covered is the epoch in which a scan had completed the generation before.
+	covered uint8
+	// open: the base is filled on demand. old: its entry is past its deadline.
+	open, old bool
+	// grown: it has the larger slot tables.
+	grown bool
 }
 
-type completeState struct{ epoch, seq, evictions uint8 }
+// completeState: beside means that the scan has seen the hash, and the base does not
+// hold it.
+type completeState struct {
+	epoch, seq uint8
+	beside     bool
+}
 
 // scanned is a state.
 type scanned struct {
 	world
-	// current is the generation in use. The other one exists once a scan has
-	// made it, which happens once.
-	current     uint8
-	generations [2]generationState
-	made        uint8
-	scan        scanState
-	call        scanCaller
-	evicted     uint8
+	// current is the generation in use, aside the one aside, or none. The second
+	// one exists once a scan has made it, which happens once.
+	current, aside uint8
+	generations    [2]generationState
+	made           uint8
+	overlay        stored
+	overlayOld     bool
+	tables         grownTables
+	scan           scanState
+	call           scanCaller
+	evicted        uint8
 	// ticks is how often MaxAge has passed.
 	ticks uint8
 }
 
+const none = 0xff
+
 type scanState struct {
-	at, into                     uint8
-	evictions, epoch, seq, floor uint8
-	value                        uint8
+	at, into          uint8
+	epoch, seq, floor uint8
+	value             uint8
+	// inPlace: it renews the completeness. beside: see completeState. evicted: an
+	// entry was evicted from the base that it fills.
+	inPlace, beside, evicted bool
 }
 
 const (
 	scanIdle uint8 = iota
+	scanMade
 	scanBegun
-	scanHasEvictions
 	scanHasEpoch
 	scanHasSeq
 	scanHasTicket
@@ -51,65 +68,25 @@ const (
 	scanPastB
 	scanMayFinish
 	scanSwapped
-)
-
-// scanCaller is a caller of the cache; there are no reads here.
-type scanCaller struct {
-	at uint8
-	arrival
-	fresh, generation uint8
-	entry             stored
-	old               bool
-	complete          completeState
-}
-
-const (
-	lookupIdle uint8 = iota
-	lookupBegun
-	lookupGeneration
-	lookupComplete
-	lookupPresent
-	lookupPresentEpoch
-	lookupPresentID
-	lookupAbsent
-	lookupAbsentComplete
-	lookupAbsentEpoch
-	lookupAbsentHash
-	lookupLast
+	scanDone
 )
 
 func scanModel(r *rules) space[scanned] {
 	m := space[scanned]{next: r.scanned}
 	for _, w := range r.history.begin() {
-		m.initial = append(m.initial, scanned{world: w})
+		m.initial = append(m.initial, scanned{world: w, aside: none})
 	}
 	return m
 }
 
 func (r *rules) scanned(s *scanned, out *steps[scanned]) {
-	shared := func(w world, words string, args ...uint8) {
+	r.database(&s.world, func(w world, words string, args ...uint8) {
 		to := *s
 		to.world = w
-		if s.tail == tailCounted && w.tail != tailCounted && !r.has(dropsAreStamps) {
-			entry := &to.generations[s.current].entry
-			doc := r.at(&s.world, s.pos+1).events[s.sub].doc
-			if entry.epoch != 0 && r.history.nodes[entry.value].owner == doc {
-				*entry, to.generations[s.current].old = stored{}, false
-				words, args = "tail: deletes the entry of %c", []uint8{documentLetter(doc)}
-			}
-		}
 		out.add(to, words, args...)
-	}
-	r.database(&s.world, shared)
-	r.tailSteps(&s.world, shared)
-	for g := range s.generations[:1+s.made] {
-		r.generationSteps(s, uint8(g), out)
-	}
-	if s.tail == tailMayStore {
-		to := *s
-		to.tail = tailIdle
-		out.add(to, "tail: does not store")
-	}
+	})
+	r.scanTail(s, out)
+	r.storesAndEvictions(s, out)
 	r.scanSteps(s, out)
 	r.lookupSteps(s, out)
 	r.time(s, out)
@@ -120,179 +97,64 @@ func (r *rules) scanned(s *scanned, out *steps[scanned]) {
 	}
 }
 
-// generationSteps: the tail may store into either generation, the one in use
-// and the one aside. An entry may be evicted, which moves the counter under the
-// same lock.
-func (r *rules) generationSteps(s *scanned, g uint8, out *steps[scanned]) {
-	if s.tail == tailMayStore {
-		to := *s
-		to.generations[g].entry, to.generations[g].old = stored{r.at(&s.world, s.pos).value, s.epoch, s.seq}, false
-		out.add(to, "tail: stores the document of %d in generation %d", s.pos, g)
-	}
-	owed := s.generations[g].evictions&owes != 0
-	if owed {
-		to := *s
-		to.generations[g].evictions = s.generations[g].evictions&^owes + 1
-		out.add(to, "cache: the eviction counter moves")
-	}
-	if s.evicted == r.evictions || owed {
+// scanTail is the tail. Where it stamps depends on the generations (growSteps).
+func (r *rules) scanTail(s *scanned, out *steps[scanned]) {
+	if r.looks(s, out) {
 		return
 	}
-	if r.ticks > 0 {
+	r.tailSteps(&s.world, func(w world, words string, args ...uint8) {
+		to := *s
+		to.world = w
+		r.stampTables(s, &to)
+		if s.tail == tailCounted && w.tail != tailCounted && !r.has(dropsAreStamps) {
+			entry := &to.generations[s.current].entry
+			doc := r.at(&s.world, s.pos+1).events[s.sub].doc
+			if entry.epoch != 0 && r.history.nodes[entry.value].owner == doc {
+				*entry, to.generations[s.current].old = stored{}, false
+				words, args = "tail: deletes the entry of %c", []uint8{documentLetter(doc)}
+			}
+		}
+		out.add(to, words, args...)
+	})
+}
+
+// storesAndEvictions: the tail stores a document as put does. Entries are evicted from
+// the overlay and from open bases at any time, and from a base that a scan fills,
+// which the scan notices: it evicts by what it stores, so before its checks. From a base
+// that nobody writes to nothing is evicted.
+func (r *rules) storesAndEvictions(s *scanned, out *steps[scanned]) {
+	g := &s.generations[s.current]
+	if s.tail == tailMayStore {
+		e := stored{r.at(&s.world, s.pos).value, s.epoch, s.seq, 0}
+		to := *s
+		to.tail = tailIdle
+		out.add(to, "tail: does not store")
+		if !g.open && r.has(baseSealed) {
+			to.overlay, to.overlayOld = e, false
+			out.add(to, "tail: stores the document of %d in the overlay", s.pos)
+		} else {
+			to.generations[s.current].entry, to.generations[s.current].old = e, false
+			out.add(to, "tail: stores the document of %d in the base of generation %d", s.pos, s.current)
+		}
+	}
+	if s.evicted == r.evictions {
+		return
+	}
+	if s.overlay.epoch != 0 {
 		to := *s
 		to.evicted++
-		to.generations[g].evictions++
-		out.add(to, "cache: another key's entry is evicted from generation %d, the counter moves to %d", g, to.generations[g].evictions)
+		to.overlay, to.overlayOld = stored{}, false
+		out.add(to, "cache: the entry is evicted from the overlay")
 	}
-	if s.generations[g].entry.epoch != 0 {
+	for g := range s.generations[:1+s.made] {
+		fills := s.scan.at >= scanHasTicket && s.scan.at <= scanPastB && !s.scan.inPlace && s.scan.into == uint8(g)
+		if s.generations[g].entry.epoch == 0 || (!s.generations[g].open && !fills && r.has(baseSealed)) {
+			continue
+		}
 		to := *s
 		to.evicted++
 		to.generations[g].entry, to.generations[g].old = stored{}, false
-		if !r.has(counterWithEviction) {
-			to.generations[g].evictions |= owes
-			out.add(to, "cache: the entry is evicted from generation %d, the counter will move", g)
-			return
-		}
-		to.generations[g].evictions++
-		out.add(to, "cache: the entry is evicted from generation %d, the counter moves to %d", g, to.generations[g].evictions)
+		to.scan.evicted = fills
+		out.add(to, "cache: the entry is evicted from the base of generation %d", uint8(g))
 	}
-}
-
-// owes marks a counter that moves only after the entry is gone.
-const owes = 0x80
-
-func counter(evictions uint8) uint8 { return evictions &^ owes }
-
-// scanSteps follow scan.go: generation, evictions, epoch, seq, floor, the
-// documents, epoch and evictions again, swap, complete.
-func (r *rules) scanSteps(s *scanned, out *steps[scanned]) {
-	to := *s
-	c := &to.scan
-	into := &to.generations[c.into]
-	switch c.at {
-	case scanIdle:
-		r.scanBegins(s, out)
-	case scanBegun:
-		c.at, c.evictions = scanHasEvictions, counter(into.evictions)
-		out.add(to, "scan: loads the eviction counter %d", c.evictions)
-	case scanHasEvictions:
-		c.at, c.epoch = scanHasEpoch, s.epoch
-		if r.parity() && isOdd(s.epoch) {
-			return
-		}
-		out.add(to, "scan: loads epoch %d", c.epoch)
-	case scanHasEpoch, scanHasSeq:
-		// In either order, if the guard is left out.
-		if (c.at == scanHasEpoch) == r.has(floorLoadedLast) {
-			c.seq = s.seq
-			out.add(advance(to), "scan: loads seq %d", c.seq)
-			return
-		}
-		c.floor = s.floor
-		out.add(advance(to), "scan: loads floor %d", c.floor)
-	case scanHasTicket:
-		r.scanReads(s, docA, out)
-	case scanPastA:
-		r.scanReads(s, docB, out)
-	case scanHasReadA, scanHasReadB:
-		r.scanStores(s, out)
-	case scanPastB:
-		r.scanChecks(s, out)
-	case scanMayFinish, scanSwapped:
-		r.scanFinishes(s, out)
-	}
-}
-
-func advance(s scanned) scanned {
-	s.scan.at++
-	return s
-}
-
-func (r *rules) scanBegins(s *scanned, out *steps[scanned]) {
-	to := *s
-	to.scan = scanState{at: scanBegun, into: s.current}
-	if !r.has(counterBeforeScan) {
-		to.scan.at = scanHasEvictions
-	}
-	out.add(to, "scan: begins in place")
-	if s.made == 0 && r.swaps > 0 {
-		to.made = 1
-		to.scan.into = 1
-		out.add(to, "scan: begins with a fresh generation aside")
-		to.current = 1
-		out.add(to, "scan: begins with a fresh generation, in use immediately")
-	}
-}
-
-// scanReads reads a document at some snapshot, no older than the last one.
-func (r *rules) scanReads(s *scanned, doc uint8, out *steps[scanned]) {
-	from, until := r.snapshots(&s.world, s.scan.floor)
-	if doc == docB {
-		from = s.scan.floor
-	}
-	for time := from; time <= until; time++ {
-		to := *s
-		to.scan.floor = time
-		if n := r.at(&s.world, time); n.owner == doc {
-			to.scan.value = n.value
-			out.add(advance(to), "scan: sees %c with the hash at snapshot %d", documentLetter(doc), time)
-			continue
-		}
-		to = advance(advance(to))
-		out.add(to, "scan: sees no %c with the hash at snapshot %d", documentLetter(doc), time)
-	}
-}
-
-// scanStores stores, or leaves a valid entry alone. The model allows it to leave any
-// entry alone.
-func (r *rules) scanStores(s *scanned, out *steps[scanned]) {
-	to := advance(*s)
-	e := stored{s.scan.value, s.scan.epoch, s.scan.seq}
-	to.scan.value = 0
-	if to.generations[s.scan.into].entry.epoch != 0 {
-		out.add(to, "scan: leaves the existing entry alone")
-	}
-	to.generations[s.scan.into].entry, to.generations[s.scan.into].old = e, false
-	out.add(to, "scan: stores it with epoch %d and seq %d", e.epoch, e.seq)
-}
-
-// scanChecks gives up, or continues. The loads are one step: what uses the completeness checks both
-// again.
-func (r *rules) scanChecks(s *scanned, out *steps[scanned]) {
-	to := *s
-	to.scan = scanState{}
-	out.add(to, "scan: given up")
-	// A scan is not one snapshot: a hash that a transaction moved from a later
-	// document to an earlier one is seen in neither. Once the stream has passed
-	// the last read, byHash shows it.
-	if r.has(streamPastScan) && s.done < s.scan.floor {
-		return
-	}
-	to = advance(*s)
-	to.scan.floor = 0
-	if !r.has(counterBeforeScan) {
-		to.scan.evictions = counter(s.generations[s.scan.into].evictions)
-	}
-	if !r.has(completeStamp) {
-		to.scan.seq = s.seq
-	}
-	out.add(to, "scan: has seen all, with seq %d and eviction counter %d", to.scan.seq, to.scan.evictions)
-}
-
-// scanFinishes publishes the completeness, and then puts a generation aside into use.
-func (r *rules) scanFinishes(s *scanned, out *steps[scanned]) {
-	to := *s
-	first, aside := s.scan.at == scanMayFinish, s.scan.into != s.current
-	if first && aside {
-		to = advance(to)
-	} else {
-		to.scan = scanState{}
-	}
-	if aside && first != r.has(completeBeforeSwap) {
-		to.current = s.scan.into
-		out.add(to, "scan: generation %d is in use", to.current)
-		return
-	}
-	to.generations[s.scan.into].complete = completeState{s.scan.epoch, s.scan.seq, s.scan.evictions}
-	out.add(to, "scan: complete := epoch %d, seq %d, eviction counter %d", s.scan.epoch, s.scan.seq, s.scan.evictions)
 }

@@ -15,7 +15,7 @@ func (r *rules) tailSteps(w *world, add stepWorld) {
 			r.lose(&to)
 			add(to, "tail: the history is lost; epoch := %d", to.epoch)
 		}
-	case tailBegun, tailCounted, tailStamped:
+	case tailBegun, tailCounted, tailNoted, tailStamped:
 		r.change(w, add)
 	case tailLost, tailOpened, tailHalfOpen:
 		r.open(w, add)
@@ -64,8 +64,12 @@ func (r *rules) change(w *world, add stepWorld) {
 		r.raise(&to, w.pos+1)
 		to.tail = tailCounted
 		add(to, "tail: floor := %d", to.floor)
-	case w.tail == tailCounted:
-		to.byID[e.doc-docA] = to.seq
+	case w.tail == tailCounted && e.off && r.refusals:
+		r.note(&to, e.doc)
+		to.tail = tailNoted
+		add(to, "tail: notes that number %d refuses %c, after %d", to.refusal.seq, documentLetter(e.doc), to.refusal.steps[0].prev)
+	case w.tail == tailCounted, w.tail == tailNoted:
+		to.byID[r.slot(e.doc)] = to.seq
 		to.tail = tailStamped
 		if !e.hash {
 			r.applyEnds(&to)

@@ -25,18 +25,19 @@ type bounds struct {
 	writes                              int
 	kinds                               []write
 	losses, evictions, swaps, rollbacks uint8
-	ticks                               uint8
+	ticks, ends                         uint8
+	grows, refusals, oneSlot            bool
 }
 
 func (b *bounds) rules(without guard) *rules {
 	return &rules{
 		without: without, history: newHistory(b.writes, b.kinds...),
 		losses: b.losses, evictions: b.evictions, swaps: b.swaps, rollbacks: b.rollbacks,
-		ticks: b.ticks,
+		ticks: b.ticks, grows: b.grows, ends: b.ends, refusals: b.refusals, oneSlot: b.oneSlot,
 	}
 }
 
-// model is one of the three models, and what it has to show.
+// model is one of the models, and what it has to show.
 type model struct {
 	name   string
 	search func(t *testing.T, r *rules) outcome
@@ -49,7 +50,7 @@ type model struct {
 }
 
 func models() []model {
-	return []model{{
+	return append(refusalModels(), []model{{
 		name:   "fine",
 		search: func(t *testing.T, r *rules) outcome { return search(t, fineModel(r)) },
 		bounds: []bounds{
@@ -68,6 +69,26 @@ func models() []model {
 			byHashChecked, freshFirstInRevalidate, freshBeforeTicket, inspected,
 		},
 	}, {
+		name:   "front",
+		search: func(t *testing.T, r *rules) outcome { return search(t, frontModel(r)) },
+		bounds: []bounds{
+			{name: "one update, an end", writes: 1, kinds: []write{update}, ends: 1},
+			{name: "one update, a loss", writes: 1, kinds: []write{update}, losses: 1},
+			{name: "one write, a loss", full: true, writes: 1, kinds: few, losses: 1},
+			{name: "one write, a loss, an end", full: true, writes: 1, kinds: everything, losses: 1, ends: 1},
+			{name: "two writes", full: true, writes: 2, kinds: documents},
+		},
+		tries: []bounds{
+			{writes: 0, kinds: few, ends: 1},
+			{writes: 1, kinds: few, losses: 1},
+		},
+		answers: []kindOfAnswer{answerHit, answerFront},
+		guards: []guard{
+			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, floorBeforeEpoch,
+			floorLoadedLast, floorBeforeSeq, stampsBeforeFresh, freshFirst, byIDChecked,
+			frontChecked, frontEra, eraAfterMarker, eraBeforeLookup,
+		},
+	}, {
 		name:   "scan",
 		search: func(t *testing.T, r *rules) outcome { return search(t, scanModel(r)) },
 		bounds: []bounds{
@@ -79,26 +100,30 @@ func models() []model {
 			{name: "two writes that come and go", writes: 2, kinds: []write{vanish, appear}, evictions: 1},
 			{name: "two writes", full: true, writes: 2, kinds: few, evictions: 1},
 			{name: "one write, a loss, a swap", full: true, writes: 1, kinds: few, losses: 1, evictions: 1, swaps: 1},
+			{name: "one write, larger slots", writes: 1, kinds: []write{update, appear}, swaps: 1, grows: true},
+			{name: "two writes that come and go, larger slots", full: true, writes: 2, kinds: []write{vanish, appear}, swaps: 1, grows: true},
 			{name: "two writes, a loss, nothing evicted", full: true, writes: 2, kinds: []write{vanish, appear}, losses: 1},
 		},
 		tries: []bounds{
 			{writes: 1, kinds: few, losses: 1, evictions: 1},
 			{writes: 2, kinds: few, evictions: 1},
-			{writes: 0, kinds: few, swaps: 1, evictions: 1, ticks: 1},
+			{writes: 1, kinds: few, swaps: 1, grows: true},
+			{writes: 1, kinds: few, swaps: 1, evictions: 1, ticks: 1},
 		},
 		answers: []kindOfAnswer{answerHit, answerAbsence},
 		guards: []guard{
 			afterClusterTime, majority, epochAtLoss, epochAtOpen, floorAtOpen, floorBeforeEpoch, floorLoadedLast,
 			floorBeforeSeq, stampsBeforeFresh, freshFirst, byIDChecked, completeStamp, completeByHash,
-			evictionCounter, comparedAfterGet, dropsAreStamps, completeBeforeGet, completeEpoch,
-			counterWithEviction, counterBeforeScan, streamPastScan, coveredStays, completeBeforeSwap,
+			evictionCounter, dropsAreStamps, completeBeforeGet, completeEpoch, streamPastScan, coveredStays,
+			baseSealed, besideKnown, slotsBirth, birthAfterTables, stampAside, asideFirst, inUseBeforeGone,
 		},
 	}, {
 		name:   "coarse",
 		search: func(t *testing.T, r *rules) outcome { return search(t, coarseModel(r)) },
 		bounds: []bounds{
 			{name: "one write, a loss, a rollback", writes: 1, kinds: withOthers, losses: 1, evictions: 1, rollbacks: 1},
-			{name: "two writes", writes: 2, kinds: few, evictions: 1},
+			{name: "two writes that come and go", writes: 2, kinds: []write{vanish, appear}, evictions: 1},
+			{name: "two writes", full: true, writes: 2, kinds: few, evictions: 1},
 			{name: "two writes, a rollback", full: true, writes: 2, kinds: withOthers, evictions: 1, rollbacks: 1},
 			{name: "two writes, a loss", full: true, writes: 2, kinds: few, losses: 1, evictions: 1},
 			{name: "three writes", full: true, writes: 3, kinds: few},
@@ -111,9 +136,9 @@ func models() []model {
 		guards: []guard{
 			afterClusterTime, majority, seqBeforeRead, epochAtLoss, epochAtOpen, floorAtOpen, revalidation,
 			byIDChecked, byHashChecked, completeStamp, completeByHash, evictionCounter, dropsAreStamps,
-			completeEpoch, streamPastScan,
+			completeEpoch, streamPastScan, baseSealed, besideKnown,
 		},
-	}}
+	}}...)
 }
 
 // TestModelHolds searches every interleaving within the bounds: no answer is a
@@ -160,8 +185,14 @@ func TestModelNeedsEachGuard(t *testing.T) {
 				case streamPastScan:
 					// A hash that returns to an earlier document needs two writes.
 					tries = tries[1:]
-				case coveredStays, completeBeforeSwap:
+				case refusalSettled, refusalOwner:
+					tries = tries[1:]
+				case refusalEpoch:
 					tries = tries[2:]
+				case slotsBirth, birthAfterTables, stampAside, asideFirst, inUseBeforeGone:
+					tries = tries[2:3]
+				case coveredStays:
+					tries = tries[3:]
 				default:
 				}
 				for _, b := range tries {

@@ -27,12 +27,20 @@ const (
 	dropAll
 	create
 	unrelated
+	// refuse is an update whose event says that the key is off; enable is one that switches it on
+	// again, and looks like any other.
+	refuse
+	enable
+	// refuseOther is a refuse of a document that does not have the hash.
+	refuseOther
 )
 
 // event is what the stream shows of a log entry.
 type event struct {
 	doc         uint8
 	hash, whole bool
+	// off: the event says that the key is off.
+	off bool
 }
 
 // node is a log: the entries on the way from its root. Cluster time t is the
@@ -42,6 +50,9 @@ type node struct {
 	owner uint8
 	// value is the state of the hash, named by the node that made it; absent: none.
 	value uint8
+	// rest is the state of everything but the switch, named in the same way. off: the switch is off.
+	rest uint8
+	off  bool
 	// dropped is the time at which the collection vanished, if it is missing.
 	dropped  uint8
 	depth    uint8
@@ -94,13 +105,21 @@ func (h *history) extend(at uint8, writes int, allowed map[write]bool) {
 	switch owner := h.nodes[at].owner; owner {
 	case docA, docB:
 		grow(update, owner)
+		grow(refuse, owner)
+		if h.nodes[at].off {
+			grow(enable, owner)
+		}
 		grow(replace, owner)
 		grow(vanish, noDocument)
+		if owner == docB {
+			grow(refuseOther, owner)
+		}
 		grow(handOver, docA+docB-owner)
 		grow(dropAll, missing)
 	case noDocument:
 		grow(appear, docA)
 		grow(appear, docB)
+		grow(refuseOther, owner)
 		grow(dropAll, missing)
 	case missing:
 		grow(create, noDocument)
@@ -114,24 +133,35 @@ func (h *history) extend(at uint8, writes int, allowed map[write]bool) {
 
 func (h *history) grow(parent uint8, kind write, owner uint8) uint8 {
 	from := h.nodes[parent]
-	n := node{kind: kind, owner: owner, value: from.value, dropped: from.dropped, path: from.path}
+	n := node{kind: kind, owner: owner, value: from.value, rest: from.rest, off: from.off, dropped: from.dropped, path: from.path}
 	number := uint8(len(h.nodes))
 	if kind != start {
 		n.depth = from.depth + 1
 	}
 	n.path[n.depth] = number
 	switch {
-	case kind == unrelated:
+	case kind == unrelated, kind == refuseOther:
 	case owner == docA || owner == docB:
 		n.value = number
 	default:
 		n.value = absent
 	}
+	switch kind {
+	case unrelated, refuseOther:
+	case refuse, enable:
+		n.off = kind == refuse
+	default:
+		n.rest, n.off = n.value, from.off && kind == update
+	}
 	if kind == dropAll {
 		n.dropped = n.depth
 	}
 	switch kind {
-	case update, vanish:
+	case refuse:
+		n.events = []event{{doc: owner, off: true}}
+	case refuseOther:
+		n.events = []event{{doc: docA, off: true}}
+	case update, enable, vanish:
 		n.events = []event{{doc: from.owner}}
 	case replace, appear:
 		n.events = []event{{doc: owner, hash: true, whole: true}}
@@ -151,13 +181,15 @@ func (h *history) words(n uint8) string {
 		appear: "inserts %c with the hash", handOver: "gives the hash to %c in a transaction",
 		dropAll: "drops the collection", create: "creates the collection",
 		unrelated: "writes something else",
+		refuse:    "switches %c off", enable: "switches %c on again",
+		refuseOther: "switches %c off, which does not have the hash",
 	}[h.nodes[n].kind]
 }
 
 // subject is the document in words, as a letter.
 func (h *history) subject(n uint8) uint8 {
 	from := h.nodes[n]
-	if from.kind == vanish {
+	if from.kind == vanish || from.kind == refuseOther {
 		return documentLetter(from.events[0].doc)
 	}
 	return documentLetter(from.owner)
@@ -177,6 +209,8 @@ type world struct {
 	floor, fresh   uint8
 	byID           [2]uint8
 	byHash         uint8
+	// refusal is the only place of the table.
+	refusal noted
 	// notified is the time of the last drop that the tail has received. It is not
 	// processed: a loss moves neither floor nor processed.
 	notified uint8
@@ -188,6 +222,7 @@ const (
 	tailIdle uint8 = iota
 	tailBegun
 	tailCounted
+	tailNoted
 	tailStamped
 	tailMayStore
 	tailLost

@@ -28,22 +28,28 @@ func (c *Cache) ownership(h *apikey.Hash, id apikey.DocID) ownership {
 	g := c.current.Load()
 	complete := g.complete.Load()
 	value := g.get(h)
-	if value == nil {
-		if c.isAbsent(g, complete, h) {
-			return ownerNone
+	other := c.overlay.get(h)
+	if value == nil && other == nil && c.isAbsent(g, complete, h) {
+		return ownerNone
+	}
+	if value != nil && !g.ended.Load().has(h) {
+		if owner := c.ownerBy(g, complete, value, h, id); owner != ownerUnknown {
+			return owner
 		}
-		return ownerUnknown
 	}
-	e, body, ok := decodeEntry(value)
-	if !ok || e.hash != *h || !e.canAnswer(complete) {
-		return ownerUnknown
-	}
+	return c.ownerBy(g, complete, other, h, id)
+}
+
+// ownerBy is what one stored value of the hash shows about its owner.
+func (c *Cache) ownerBy(g *generation, complete *completeness, value []byte, h *apikey.Hash, id apikey.DocID) ownership {
+	e, body, ok := g.decodeEntry(value, h)
 	switch {
+	case !ok || !e.canAnswer(complete):
 	case ownerOf(body) != id:
-		if c.isValid(&e, h) {
+		if c.isValid(g, &e) {
 			return ownerOther
 		}
-	case c.isOnlyOwner(&e):
+	case c.isOnlyOwner(g, &e):
 		return ownerSame
 	}
 	return ownerUnknown
@@ -52,8 +58,8 @@ func (c *Cache) ownership(h *apikey.Hash, id apikey.DocID) ownership {
 // isOnlyOwner reports whether no document but the entry's has its hash. It was the only one when
 // the entry was made, and a document that got the hash later has shown it. Changes of the document
 // itself do not matter.
-func (c *Cache) isOnlyOwner(e *entry) bool {
-	return !isOdd(e.epoch) && e.epoch == c.epoch.Load() && c.byHash.load(c.byHash.ofHash(&e.hash)) <= e.seq
+func (c *Cache) isOnlyOwner(g *generation, e *entry) bool {
+	return !isOdd(e.epoch) && e.epoch == c.epoch.Load() && g.slots.lastOfHash(&e.hash) <= e.seq
 }
 
 // StoreByID stores the result of a read by _id. Such a read cannot know whether another document
@@ -76,7 +82,7 @@ func (c *Cache) storeChanged(change *Change, owner ownership, seq uint64) {
 	case owner == ownerOther:
 		// Most likely two documents have the hash. A read by hash will find out; until then
 		// neither of them is an answer.
-		c.put(&change.Hash, newMarker(t, change.Hash, marker))
+		c.putMarker(&change.Hash, newMarker(t, change.Hash, marker))
 	}
 }
 
@@ -90,9 +96,22 @@ func newMarker(t Ticket, h apikey.Hash, kind entryKind) []byte {
 // storeAmbiguous stores that a read has found several documents with the hash. It counts this when
 // it is new, not for each request.
 func (c *Cache) storeAmbiguous(t Ticket, h apikey.Hash) {
-	current, _, ok := decodeEntry(c.current.Load().get(&h))
-	if !ok || current.hash != h || current.kind != ambiguous {
-		c.counters.duplicates.Add(1)
+	g := c.current.Load()
+	value := newMarker(t, h, ambiguous)
+	base, other := g.get(&h), c.overlay.get(&h)
+	known := g.kindOf(base, &h) == ambiguous || g.kindOf(other, &h) == ambiguous
+	ended := c.endedInBase(g, base, &h) && !c.namesOwner(g, other, &h)
+	if known && ended {
+		// The first one has ended the front. The requests that follow must not end it each time.
+		c.put(&h, value)
+		return
 	}
-	c.put(&h, newMarker(t, h, ambiguous))
+	c.counters.duplicates.Add(1)
+	c.withdraw(&h, value)
+}
+
+// kindOf is the kind of a stored value of the hash. Without one it is negative.
+func (g *generation) kindOf(value []byte, h *apikey.Hash) entryKind {
+	e, _, _ := g.decodeEntry(value, h)
+	return e.kind
 }

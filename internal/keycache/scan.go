@@ -4,31 +4,40 @@ import (
 	"errors"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/guard"
 )
 
 // Why a scan did not make the cache complete.
 var (
 	// ErrScanLost: the stream lost its history during the scan. Scan again once it is open.
 	ErrScanLost = errors.New("the change stream lost its history during the scan")
-	// ErrScanEvicted: entries were evicted during the scan. Scan aside, with a fresh generation.
-	// If that fails too, the collection does not fit.
-	ErrScanEvicted = errors.New("entries were evicted from the cache during the scan")
+	// ErrScanEvicted: the collection does not fit into the base.
+	ErrScanEvicted = errors.New("the collection does not fit into the cache")
 	// ErrScanUnreadable: an event did not show all of its hashes. Scan again.
 	ErrScanUnreadable = errors.New("a document whose hashes cannot all be tracked appeared during the scan")
+	// ErrScanOutgrown: a scan in place has seen more new keys than can be remembered beside the
+	// base. Scan with RebuildKind.
+	ErrScanOutgrown = errors.New("there are too many new keys since the cache was filled")
+	// ErrScanFits: a scan in place has found that the collection fits into a base, which the cache
+	// does not have. Scan with ScanIntoEmpty.
+	ErrScanFits = errors.New("the collection fits into the cache now")
 )
 
-// ScanKind is where a scan puts its entries.
+// maxBeside is how many hashes a completeness can list that the base does not hold.
+const maxBeside = 1 << 16
+
+// ScanKind is what a scan does with the documents.
 type ScanKind uint8
 
 const (
-	// ScanIntoEmpty starts with an empty generation that is in use immediately. It is for the first
-	// scan of an epoch, when no cached entry is valid anyway.
+	// ScanIntoEmpty fills an empty base that is in use immediately. It is for the first scan of an
+	// epoch, when no cached entry is valid anyway, and for a rebuild without memory for two bases.
 	ScanIntoEmpty ScanKind = iota
-	// ScanInPlace uses the generation in use: it audits its entries, adds what is missing, and
-	// renews the completeness.
+	// ScanInPlace audits the cache in use: it compares each document with its entry, stores into
+	// the overlay what is missing, and renews the completeness. The base is not written to. If the
+	// cache is filled on demand, it only compares and finds out whether the collection fits.
 	ScanInPlace
-	// ScanAside fills a fresh generation, which replaces the one in use when the scan ends. It is
-	// for a generation whose dead bytes evict live entries.
+	// ScanAside fills a second base, which replaces the one in use when the scan ends.
 	ScanAside
 )
 
@@ -39,47 +48,88 @@ type Scan struct {
 	number     uint64
 	ticket     Ticket
 	into       *generation
-	evictions  uint64
 	unreadable uint64
-	// seen maps each hash that was seen, by its key in the byte store, to the sum of the first
-	// document's id.
-	seen     map[uint64]uint64
+	// base is what ScanIntoEmpty and ScanAside fill: see filler.
+	base filler
+	// beside are the hashes, by their keys in the byte store, that a scan in place has seen and the
+	// base does not hold.
+	beside map[uint64]struct{}
+	// bytes is what a scan in place has seen, as a base would hold it.
+	bytes int64
+	// seen are the hashes that were seen, if the scan must remember them. It is made by the first.
+	seen     *seenHashes
 	suspects []apikey.Hash
+	// expected is about how many documents there are, 0 if that is unknown.
+	expected int64
 	// unique: see IndexIsUnique.
 	unique bool
-	// duplicated maps each hash that was seen in two documents to the documents' slots.
-	duplicated map[apikey.Hash][2]uint32
+	// duplicated maps each hash that was seen in two documents to the sums of the documents' ids.
+	duplicated map[apikey.Hash][2]uint64
 	duplicates int
 }
 
 // BeginScan takes the ticket of a scan. The read must start after it, must not be older than the
-// ticket's floor, and must see every document once (sorted by _id). Only one scan may run at a
-// time. ErrScanLost: the stream has no history.
-func (c *Cache) BeginScan(kind ScanKind) (*Scan, error) {
-	s := &Scan{cache: c, number: c.scans.Add(1), kind: kind, into: c.current.Load()}
-	s.seen, s.duplicated = map[uint64]uint64{}, map[apikey.Hash][2]uint32{}
-	if kind != ScanInPlace {
-		fresh, err := newGeneration(c.generationMiB)
-		if err != nil {
-			return nil, err
-		}
-		s.into = fresh
-		if kind == ScanIntoEmpty {
-			c.current.Store(fresh)
-		} else {
-			c.aside.Store(fresh)
-		}
+// ticket's floor, and must see every document once (sorted by _id). keys is about how many documents
+// there are, 0 if that is unknown: the slot tables and the base get their sizes from it. Only one
+// scan may run at a time. ErrScanLost: the stream has no history. ErrScanEvicted: so many keys like
+// those in the base cannot fit; the base in use stays.
+func (c *Cache) BeginScan(kind ScanKind, keys int64) (*Scan, error) {
+	if kind != ScanInPlace && !c.mayFit(kind, keys) {
+		return nil, ErrScanEvicted
 	}
-	// Loaded before the ticket: an eviction, or an event that cannot be read, from here on shows
-	// in Finish.
-	s.evictions, s.unreadable = s.into.evictions.Load(), c.unreadable.Load()
+	s := &Scan{cache: c, number: c.scans.Add(1), kind: kind, into: c.current.Load()}
+	s.expected, s.duplicated = keys, map[apikey.Hash][2]uint64{}
+	if kind == ScanInPlace {
+		s.beside = map[uint64]struct{}{}
+	} else if err := s.makeGeneration(keys); err != nil {
+		return nil, err
+	}
+	// Loaded before the ticket: an event that cannot be read from here on shows in Finish.
+	s.unreadable = c.unreadable.Load()
 	s.ticket = c.Begin()
+	if s.fills() {
+		s.into.scan, s.into.ticket = s.number, s.ticket
+		s.into.filled.Store(s.ticket.seq)
+	}
 	if !s.ticket.Trusted() {
 		s.Abandon()
 		return nil, ErrScanLost
 	}
 	return s, nil
 }
+
+// makeGeneration makes the generation that the scan fills, with slot tables for so many keys.
+func (s *Scan) makeGeneration(keys int64) error {
+	c, old := s.cache, s.into
+	size, tables := c.sizeOf(s.kind), old.slots
+	grown := slotsFor(keys, c.config.Slots) > len(tables.byID)
+	if grown {
+		tables = newSlots(slotsFor(keys, c.config.Slots), tables.hash)
+	}
+	base, err := newByteStore(size, 0)
+	if err != nil {
+		return err
+	}
+	fresh := newGeneration(base, tables, c.config.MaxAge)
+	fresh.documents = keys
+	fresh.covered = max(old.covered, old.complete.Load().epoch())
+	s.into, s.base = fresh, filler{store: base, into: fresh, sizeMiB: size, keys: keys}
+	if s.kind == ScanIntoEmpty {
+		c.current.Store(fresh)
+		c.front.end()
+	} else {
+		c.aside.Store(fresh)
+	}
+	if grown {
+		// The tail has the tables now, so every change from the next one on is stamped in them. The
+		// ticket is taken later: the scan's entries are not older than the tables.
+		tables.begin(c.seq.Load())
+	}
+	return nil
+}
+
+// fills reports whether the scan fills a base of its own.
+func (s *Scan) fills() bool { return s.kind != ScanInPlace }
 
 // Ticket has the floor of the scan's read.
 func (s *Scan) Ticket() Ticket { return s.ticket }
@@ -93,11 +143,22 @@ func (s *Scan) failure() error {
 		return ErrScanLost
 	case c.unreadable.Load() != s.unreadable:
 		return ErrScanUnreadable
-	case s.into.evictions.Load() != s.evictions:
+	case s.evicted():
 		return ErrScanEvicted
+	case len(s.beside) > maxBeside && !s.into.open.Load():
+		return ErrScanOutgrown
 	default:
 		return nil
 	}
+}
+
+// evicted reports whether the documents are more than a base holds. While a scan fills a base it is
+// the only one that writes to it, so each eviction has been caused, and counted, by a call of Add.
+func (s *Scan) evicted() bool {
+	if s.fills() {
+		return s.base.store.evictions.Load() != 0 && guard.AbsentEvictions
+	}
+	return s.into.open.Load() && s.bytes+s.bytes/unevenness > s.cache.GenerationBytes()
 }
 
 // Finish publishes the completeness, or returns why there is none. A scan in place also adds to
@@ -110,6 +171,7 @@ func (s *Scan) failure() error {
 func (s *Scan) Finish() error {
 	defer s.Abandon()
 	c := s.cache
+	s.base.flush()
 	if err := s.failure(); err != nil {
 		// The scan may have stopped halfway. What it has not reached is not suspect: reading each
 		// of those entries would delay the scan that repairs this.
@@ -117,86 +179,47 @@ func (s *Scan) Finish() error {
 	}
 	if s.kind == ScanInPlace {
 		s.suspectUnseen()
+		s.suspectUnseenInFront()
 	}
 	s.countDuplicates()
-	// Whoever uses the completeness notices a loss, an eviction or an unreadable event from here
-	// on, because it carries the epoch and the counters. It is published before the swap: the
-	// entries of a scan that took longer than MaxAge are past their deadlines, and there must be
-	// no moment at which they are in use and not covered.
-	s.into.complete.Store(&completeness{scan: s.number, ticket: s.ticket, evictions: s.evictions, unreadable: s.unreadable})
+	if s.kind == ScanInPlace && s.into.open.Load() {
+		return ErrScanFits
+	}
+	// Whoever uses the completeness notices a loss or an unreadable event from here on, because it
+	// carries the epoch and the counter. It is published before the swap, so that there is no moment
+	// at which the cache is not complete.
+	s.into.complete.Store(&completeness{scan: s.number, ticket: s.ticket, beside: s.beside, unreadable: s.unreadable, finished: c.sinceOrigin()})
 	if s.kind == ScanAside {
 		c.current.Store(s.into)
+		c.front.end()
 	}
-	c.stampedSinceScan.Store(c.byHash.countAfter(s.ticket.seq))
+	s.countStamps()
 	return nil
 }
 
-// Abandon ends a scan that will not finish. After Finish it does nothing.
+// countStamps counts the slots that were stamped while the scan ran.
+func (s *Scan) countStamps() {
+	s.into.shown.Store(s.into.slots.byHash.countAfter(s.ticket.seq))
+	if s.fills() {
+		s.into.changed.Store(s.into.slots.byID.countAfter(s.ticket.seq))
+	}
+}
+
+// Abandon ends a scan that will not finish: what it has filled is dropped if it was aside, or an
+// open base if it is in use. After Finish it does nothing.
 func (s *Scan) Abandon() {
-	if s.kind == ScanAside {
+	switch s.kind {
+	case ScanAside:
 		s.cache.aside.CompareAndSwap(s.into, nil)
+	case ScanIntoEmpty:
+		s.base.flush()
+		if s.into.openAt(s.cache.sinceOrigin()) {
+			s.cache.front.end()
+		}
+	case ScanInPlace:
 	}
 }
 
 // Suspects are the hashes whose entries differed from what was read, or were not seen. Either may
 // have changed meanwhile, so each is to be read once more and passed to Audit.
 func (s *Scan) Suspects() []apikey.Hash { return s.suspects }
-
-// suspectUnseen looks for valid entries whose document the scan did not see: their deletion may
-// have been missed. It holds no lock for longer than one entry takes.
-func (s *Scan) suspectUnseen() {
-	for iterator := s.into.cache.Iterator(); iterator.SetNext(); {
-		info, err := iterator.Value()
-		if err != nil {
-			continue
-		}
-		e, _, ok := decodeEntry(info.Value())
-		if !ok || (e.kind != found && e.kind != provisional) || e.seq > s.ticket.seq {
-			continue
-		}
-		if _, ok := s.seen[storeSum(&e.hash)]; !ok && s.cache.isValid(&e, &e.hash) {
-			s.suspects = append(s.suspects, e.hash)
-		}
-	}
-}
-
-// NeedsAudit reports whether the hash still has an entry that requests would get. Most suspects
-// have been stamped by the time that it is their turn.
-func (c *Cache) NeedsAudit(h apikey.Hash) bool {
-	g := c.current.Load()
-	e, _, ok := c.decodeValid(g.get(&h), &h)
-	return ok && e.canAnswer(g.complete.Load())
-}
-
-// Audit compares the entry that requests would get with a separate read, made with this ticket,
-// after the stream has passed the time of that read. If they differ, no change explains it: the
-// difference is counted, the entry is replaced, and true is returned. An Ambiguous read is not
-// such a difference: it ends the entry, and counts as a duplicate.
-func (c *Cache) Audit(t Ticket, h apikey.Hash, f Finding) bool {
-	g := c.current.Load()
-	e, record, ok := c.decodeValid(g.get(&h), &h)
-	if !ok || !e.canAnswer(g.complete.Load()) {
-		return false
-	}
-	read := c.entryOf(t, h, f)
-	if !c.isValid(&read, &h) {
-		// It changed during the read, so the comparison shows nothing.
-		return false
-	}
-	if f.Ambiguous {
-		c.storeAmbiguous(t, h)
-		return false
-	}
-	value, _ := c.encode(t, h, f)
-	if f.Found && isSameDocument(&e, record, value) {
-		return false
-	}
-	c.counters.mismatch.Add(1)
-	if !f.Found {
-		// No entry of the hash may be valid in the generation any more. An entry of epoch 0 never
-		// is.
-		value = newMarker(Ticket{}, h, marker)
-	}
-	c.put(&h, value)
-	return true
-}

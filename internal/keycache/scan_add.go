@@ -2,7 +2,6 @@ package keycache
 
 import (
 	"bytes"
-	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/guard"
@@ -14,38 +13,102 @@ import (
 // scan has succeeded: only then is it known that no other document has the same hash.
 func (s *Scan) IndexIsUnique() { s.unique = true }
 
-// Add takes in one document. A valid entry is compared with it and not replaced: it may be newer
-// than the scan.
+// Add takes in one document.
 func (s *Scan) Add(h apikey.Hash, f Finding) {
-	if s.wasSeen(h, f.ID) && guard.SeenTwice {
-		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
+	twice := s.wasSeen(h, f.ID) && guard.SeenTwice
+	switch {
+	case s.fills():
+		s.fill(h, f, twice)
+	case twice:
+		s.notBeside(&h)
+		s.cache.withdraw(&h, newMarker(s.ticket, h, ambiguous))
+	default:
+		s.audit(h, f)
+	}
+}
+
+// Skip takes in a document that no lookup can find. It has no entry, but it was expected.
+func (s *Scan) Skip() { s.base.skipped++ }
+
+// fill stores the document into the scan's own base.
+func (s *Scan) fill(h apikey.Hash, f Finding, twice bool) {
+	if twice {
+		s.setMarker(&h, ambiguous)
 		return
 	}
-	value := s.encode(h, f)
-	if s.conflictsWithCache(&h, f.ID) {
-		s.into.set(&h, newMarker(s.ticket, h, marker))
+	other := s.cache.overlay.getIfUsed(&h)
+	if s.conflictsWithCache(&h, f.ID, other) {
+		// The other document's entry must not answer either.
+		s.cache.overlay.set(&h, newMarker(s.ticket, h, marker))
+		s.setMarker(&h, marker)
 		return
 	}
-	if s.compare(s.into, &h, value) {
+	if s.cache.front.misses.Load() != 0 { // else nothing has ever been put there
+		s.compareFront(&h, f)
+	}
+	if s.differsInOverlay(&h, f, other) {
+		// The entry in the overlay may be newer than the scan, so it answers until it is evicted.
+		s.mark(&h, marker)
 		return
 	}
 	if s.kind == ScanAside {
 		// If this scan fails, the generation in use stays with its present entries.
-		s.compare(s.cache.current.Load(), &h, value)
+		s.compare(s.cache.current.Load(), &h, f)
 	}
-	s.into.set(&h, value)
+	e := entry{hash: h, kind: s.kindOfFound()}
+	s.base.add(&e, f.ID, f.Record)
 }
 
-// compare reports whether the generation has a valid entry of the hash. An entry that differs from
-// what was read becomes a suspect.
-func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
-	e, body, ok := s.cache.decodeValid(g.get(h), h)
-	if !ok || !e.canAnswer(g.complete.Load()) {
+// mark stores an entry without a record into the scan's own base.
+func (s *Scan) mark(h *apikey.Hash, kind entryKind) {
+	s.base.add(&entry{hash: *h, kind: kind}, "", nil)
+}
+
+// audit compares the document with the entry that requests get. If there is none, it stores one in
+// the overlay, unless the cache is filled on demand: then the keys in use are there already.
+func (s *Scan) audit(h apikey.Hash, f Finding) {
+	s.compareFront(&h, f)
+	s.bytes += int64(sharedBytes + storeOverhead + min(MaxRecordBytes, bodySize(f.ID, f.Record)))
+	found := s.compare(s.into, &h, f)
+	if !found.inBase {
+		s.notBeside(&h)
+	}
+	if found.valid || s.into.open.Load() {
+		return
+	}
+	e := s.entryOf(h, f)
+	value, _ := e.encode(f.ID, f.Record)
+	s.cache.put(&h, value)
+}
+
+// notBeside remembers a hash that the base does not hold.
+func (s *Scan) notBeside(h *apikey.Hash) {
+	if len(s.beside) <= maxBeside && s.into.get(h) == nil {
+		s.beside[storeSum(h)] = struct{}{}
+	}
+}
+
+// compare is what requests with the hash get from this generation and the overlay. A valid entry that
+// differs from what was read becomes a suspect.
+func (s *Scan) compare(g *generation, h *apikey.Hash, f Finding) held {
+	found := s.cache.lookUp(g, g.complete.Load(), h)
+	if found.valid && !s.isSameDocument(found.body, f) {
+		s.suspect(h)
+	}
+	return found
+}
+
+// differsInOverlay reports whether the overlay's value of the hash is a valid entry that differs from
+// what was read.
+func (s *Scan) differsInOverlay(h *apikey.Hash, f Finding, value []byte) bool {
+	if value == nil {
 		return false
 	}
-	if !isSameDocument(&e, body, value) {
-		s.suspects = append(s.suspects, *h)
+	e, body, ok := s.cache.decodeValid(s.into, value, h)
+	if !ok || !e.canAnswer(s.into.complete.Load()) || s.isSameDocument(body, f) {
+		return false
 	}
+	s.suspect(h)
 	return true
 }
 
@@ -53,23 +116,27 @@ func (s *Scan) compare(g *generation, h *apikey.Hash, value []byte) bool {
 // whose hash another document has in a valid entry. Most likely the other entry is newer than the
 // scan, and the hash has moved. Or there is no unique index after all: an index that is still
 // being built is listed like a finished one. A read will find out, as it does where there is a
-// marker already.
-func (s *Scan) conflictsWithCache(h *apikey.Hash, id apikey.DocID) bool {
+// marker already. other is the overlay's value of the hash.
+func (s *Scan) conflictsWithCache(h *apikey.Hash, id apikey.DocID, other []byte) bool {
 	if !s.needsNoSeenList() || !guard.SeenTwice {
 		return false
 	}
-	e, body, ok := decodeEntry(s.into.get(h))
-	if !ok || e.hash != *h {
+	return (s.base.mayHave(h) && s.conflictsWith(s.base.get(h), h, id)) || s.conflictsWith(other, h, id)
+}
+
+func (s *Scan) conflictsWith(value []byte, h *apikey.Hash, id apikey.DocID) bool {
+	e, body, ok := s.into.decodeEntry(value, h)
+	if !ok {
 		return false
 	}
-	return e.kind == marker || e.kind == ambiguous || (s.cache.isValid(&e, h) && ownerOf(body) != id)
+	return e.kind == marker || e.kind == ambiguous || (e.hasRecord() && s.cache.isValid(s.into, &e) && ownerOf(body) != id)
 }
 
 // needsNoSeenList: with a unique index the scan need not remember the hashes that it saw. An audit
 // needs the list in any case.
-func (s *Scan) needsNoSeenList() bool { return s.unique && s.kind != ScanInPlace }
+func (s *Scan) needsNoSeenList() bool { return s.unique && s.fills() }
 
-// seenBefore remembers that a document has the hash, and reports whether another document was seen
+// wasSeen remembers that a document has the hash, and reports whether another document was seen
 // with it before. It does not look at the cache's entries, which may have been overwritten
 // meanwhile by a read that is older than the scan. A scan that need not know, because the index is
 // unique, keeps no list.
@@ -77,49 +144,58 @@ func (s *Scan) wasSeen(h apikey.Hash, id apikey.DocID) bool {
 	if s.needsNoSeenList() {
 		return false
 	}
-	sum := s.cache.byID.sumOfID(id)
-	other, known := s.seen[storeSum(&h)]
-	if !known {
-		s.seen[storeSum(&h)] = sum
+	sum := s.into.slots.sumOfID(id)
+	if s.seen == nil {
+		s.seen = newSeenHashes(s.expected)
 	}
+	other, known := s.seen.put(storeSum(&h), sum)
 	if !known || other == sum {
 		return false
 	}
-	s.duplicated[h] = [2]uint32{s.cache.byID.of(other), s.cache.byID.of(sum)}
+	s.duplicated[h] = [2]uint64{other, sum}
 	return true
 }
 
-// encode makes the entry of a document that the scan has seen.
-func (s *Scan) encode(h apikey.Hash, f Finding) []byte {
-	e := s.cache.entryOf(s.ticket, h, f)
-	e.deadline = s.cache.deadline(&h)
+// entryOf is the head of the entry of a document that the scan has seen.
+func (s *Scan) entryOf(h apikey.Hash, f Finding) entry {
+	e := s.into.entryOf(s.ticket, h, f)
+	e.kind, e.deadline, e.scan = s.kindOfFound(), s.cache.deadline(&h), s.number
+	return e
+}
+
+// kindOfFound is the kind of the entries of the documents that the scan has seen.
+func (s *Scan) kindOfFound() entryKind {
 	if !s.unique && guard.Provisional {
-		e.kind, e.deadline = provisional, time.Duration(s.number)
+		return provisional
 	}
-	value, _ := e.encode(f.ID, f.Record)
-	return value
+	return found
 }
 
 // countDuplicates leaves out hashes that moved from one document to the other during the scan: the
 // stream has passed the scan's end, so the stamps show it.
 func (s *Scan) countDuplicates() {
-	c := s.cache
-	for h, slots := range s.duplicated {
-		if max(c.byID.load(slots[0]), c.byID.load(slots[1]), c.byHash.load(c.byHash.ofHash(&h))) <= s.ticket.seq {
+	tables := s.into.slots
+	for h, ids := range s.duplicated {
+		if max(tables.lastOfID(ids[0]), tables.lastOfID(ids[1]), tables.lastOfHash(&h)) <= s.ticket.seq {
 			s.duplicates++
 		}
 	}
-	c.counters.duplicates.Add(uint64(s.duplicates))
+	s.cache.counters.duplicates.Add(uint64(s.duplicates))
 }
 
 // Duplicates is the number of hashes that more than one document has, known after Finish.
 func (s *Scan) Duplicates() int { return s.duplicates }
 
-// storeSum is the number by which the byte store finds a hash.
-func storeSum(h *apikey.Hash) uint64 { return identity{}.Sum64(storeKey(h)) }
+// isSameDocument is the function isSameDocument, with memory of the scan.
+func (s *Scan) isSameDocument(body []byte, f Finding) bool {
+	if !f.Found {
+		return false
+	}
+	s.base.value = appendBody(s.base.value[:0], f.ID, f.Record)
+	return bytes.Equal(body, s.base.value)
+}
 
-// sameDocument compares a cached entry with the encoding of what was read.
-func isSameDocument(e *entry, body, value []byte) bool {
-	other, otherBody, ok := decodeEntry(value)
-	return ok && e.idSlot == other.idSlot && bytes.Equal(body, otherBody)
+// isSameDocument compares a cached entry with what was read.
+func isSameDocument(body []byte, f Finding) bool {
+	return f.Found && bytes.Equal(body, appendBody(nil, f.ID, f.Record))
 }

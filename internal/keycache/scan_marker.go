@@ -13,16 +13,25 @@ import (
 //
 // An existing entry stays, unless this scan has put it there for another document: then more than
 // one document has the hash. If the entry is valid, it came from such a read, and is compared with
-// f as Add does. If it is not valid, it never will be again, which is as good as a marker.
+// f as Add does.
 func (s *Scan) AddMarker(h apikey.Hash, f Finding) {
-	if s.wasSeen(h, f.ID) && guard.SeenTwice {
-		s.into.set(&h, newMarker(s.ticket, h, ambiguous))
-		return
+	twice := s.wasSeen(h, f.ID) && guard.SeenTwice
+	if !twice {
+		s.compareFront(&h, f)
 	}
 	switch {
-	case s.into.get(&h) == nil:
-		s.into.set(&h, newMarker(s.ticket, h, marker))
-	case s.kind == ScanInPlace:
-		s.compare(s.into, &h, s.encode(h, f))
+	case s.fills() && twice:
+		s.setMarker(&h, ambiguous)
+	case s.fills():
+		if s.base.get(&h) == nil {
+			s.mark(&h, marker)
+		}
+	default:
+		s.notBeside(&h)
+		if twice {
+			s.cache.withdraw(&h, newMarker(s.ticket, h, ambiguous))
+			return
+		}
+		s.compare(s.into, &h, f)
 	}
 }

@@ -15,7 +15,7 @@ func forScans(c *Config) { c.Complete = true }
 
 func (r *rig) begin(t *testing.T, kind ScanKind) *Scan {
 	t.Helper()
-	s, err := r.BeginScan(kind)
+	s, err := r.BeginScan(kind, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestALossEndsTheCompleteness(t *testing.T) {
 	r.Lose()
 	r.mustMiss(t, hash1)
 	r.mustMiss(t, hash2)
-	if _, err := r.BeginScan(ScanIntoEmpty); !errors.Is(err, ErrScanLost) {
+	if _, err := r.BeginScan(ScanIntoEmpty, 0); !errors.Is(err, ErrScanLost) {
 		t.Fatalf("a scan begins during a loss: %v", err)
 	}
 	r.Open(200)
@@ -103,10 +103,14 @@ func TestALossEndsTheCompleteness(t *testing.T) {
 	r.mustBeAbsent(t, hash1)
 }
 
-func TestAnEvictionEndsTheCompleteness(t *testing.T) {
+func TestACollectionThatDoesNotFitIsNotComplete(t *testing.T) {
 	r := live(t, forScans)
 	s := r.begin(t, ScanIntoEmpty)
-	r.overfill(t)
+	s.IndexIsUnique()
+	documents := manyDocuments(20_000)
+	for h, f := range documents {
+		s.Add(h, f)
+	}
 	if !s.WillFail() {
 		t.Fatal("WillFail is false")
 	}
@@ -114,53 +118,108 @@ func TestAnEvictionEndsTheCompleteness(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	r.mustMiss(t, hash2)
+	if r.answered(documents) == 0 {
+		t.Error("what the scan has read is not used")
+	}
+	// The base is filled on demand now, and audited as far as it is filled.
+	r.fill(hash2, finding("d2", "u2"))
+	r.mustHit(t, hash2, "u2")
+	if r.Stats().Overlay != 0 {
+		t.Error("a cache that is filled on demand uses its overlay")
+	}
+	s = r.begin(t, ScanInPlace)
+	for h, f := range documents {
+		s.Add(h, f)
+	}
+	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) || len(s.Suspects()) != 0 {
+		t.Fatalf("got %v, %d suspects", err, len(s.Suspects()))
+	}
+	s = r.begin(t, ScanInPlace)
+	s.Add(hash1, finding("d1", "u1"))
+	if err := s.Finish(); !errors.Is(err, ErrScanFits) {
+		t.Fatalf("got %v", err)
+	}
+	r.mustMiss(t, apikey.HashOf("nobody"))
+}
 
+func manyDocuments(n int) map[apikey.Hash]Finding {
+	documents := map[apikey.Hash]Finding{}
+	for i := range n {
+		user := fmt.Sprint("u", i)
+		documents[apikey.HashOf(user)] = finding(user, user)
+	}
+	return documents
+}
+
+// Whatever is stored after the scan, the base keeps what it holds, so that the cache stays complete.
+func TestACompleteCacheStaysCompleteWhateverIsStored(t *testing.T) {
+	r := live(t, forScans)
+	documents := manyDocuments(5000)
+	r.complete(t, ScanIntoEmpty, documents)
+	more := finding("more", strings.Repeat("x", 1000))
+	for i := range 5000 {
+		r.fill(apikey.HashOf(fmt.Sprint("more-", i)), more)
+		r.fill(hash1, more)
+	}
+	if r.overlay.evictions.Load() == 0 {
+		t.Fatal("nothing was evicted: the test shows nothing")
+	}
+	if !r.Stats().Complete || r.answered(documents) != len(documents) {
+		t.Errorf("complete is %v, %d of %d keys are answered", r.Stats().Complete, r.answered(documents), len(documents))
+	}
+	r.mustBeAbsent(t, apikey.HashOf("nobody"))
+}
+
+// A key that is inserted after the scan is in the overlay alone. When it is evicted it is a miss.
+func TestANewKeyThatIsEvictedIsAMissAndNotAbsent(t *testing.T) {
+	r := live(t, forScans)
 	r.complete(t, ScanIntoEmpty, nil)
+	r.Apply(&Change{ID: "d1", Time: 170, Hash: hash1, HasHash: true, Record: finding("d1", "u1").Record})
+	r.mustHit(t, hash1, "u1")
+	r.emptyOverlay(t)
+	r.mustMiss(t, hash1)
+	// A later scan in place renews the completeness: the hash is now beside the base.
+	r.complete(t, ScanInPlace, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
+	r.mustHit(t, hash1, "u1")
+	r.emptyOverlay(t)
+	r.mustMiss(t, hash1)
 	r.mustBeAbsent(t, hash2)
-	r.overfill(t)
-	r.mustMiss(t, hash2)
 }
 
-// overfill stores more than a generation can hold.
-func (r *rig) overfill(t *testing.T) {
+func (r *rig) emptyOverlay(t *testing.T) {
 	t.Helper()
-	before := r.current.Load().evictions.Load()
-	for i := range 20_000 {
-		user := fmt.Sprintf("fill-%d", i)
-		r.fill(apikey.HashOf(user), finding(user, user))
+	empty, err := newByteStore(r.sizes.overlay, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if r.current.Load().evictions.Load() == before {
-		t.Fatal("nothing was evicted")
-	}
+	r.overlay = empty
+	r.front.end()
 }
 
-func TestAScanAsideRemovesTheOverwritesOfOneKey(t *testing.T) {
+func TestAScanAsideReplacesTheBase(t *testing.T) {
 	r := live(t, forScans)
 	documents := map[apikey.Hash]Finding{hash1: finding("d1", "u1"), hash2: finding("d2", "u2")}
 	r.complete(t, ScanIntoEmpty, documents)
-	for range 100_000 {
-		r.fill(hash1, documents[hash1])
-	}
-	if r.Stats().Complete {
-		t.Fatal("100,000 overwrites left the cache complete: the test shows nothing")
-	}
+	r.Apply(&Change{ID: "d1", Time: 170})
+	r.mustMiss(t, hash1)
 	s := r.begin(t, ScanAside)
 	for h, f := range documents {
 		s.Add(h, f)
 	}
-	// What is stored meanwhile is in both generations.
+	r.mustMiss(t, hash1)
+	// What is stored meanwhile is in the overlay of both.
 	other := apikey.HashOf("other")
-	r.fill(other, finding("d3", "u2"))
-	r.Apply(&Change{ID: "d3", Time: 170, Hash: other, HasHash: true, Record: finding("d3", "u3").Record})
+	r.Apply(&Change{ID: "d3", Time: 171, Hash: other, HasHash: true, Record: finding("d3", "u3").Record})
 	r.mustHit(t, other, "u3")
 	if err := s.Finish(); err != nil {
 		t.Fatal(err)
 	}
+	r.mustHit(t, hash1, "u1")
 	r.mustHit(t, hash2, "u2")
 	r.mustHit(t, other, "u3")
 	r.mustBeAbsent(t, apikey.HashOf("nobody"))
 	if r.aside.Load() != nil {
-		t.Fatal("the generation aside is still written to")
+		t.Fatal("the generation aside is still there")
 	}
 }
 
@@ -212,7 +271,7 @@ func TestTheAuditFindsACorruptedEntry(t *testing.T) {
 	r.complete(t, ScanIntoEmpty, documents)
 	// Another key's record under hash1, with valid stamps.
 	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
-	r.current.Load().set(&hash1, bad)
+	r.current.Load().base.Load().set(&hash1, bad)
 	r.mustHit(t, hash1, "intruder")
 
 	s := r.complete(t, ScanInPlace, documents)
@@ -233,10 +292,10 @@ func TestAScanAsideThatFailsAuditsTheGenerationInUse(t *testing.T) {
 	r := live(t, forScans)
 	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})
 	bad, _ := r.encode(r.Begin(), hash1, finding("d1", "intruder"))
-	r.current.Load().set(&hash1, bad)
+	r.current.Load().base.Load().set(&hash1, bad)
 	s := r.begin(t, ScanAside)
 	s.Add(hash1, finding("d1", "u1"))
-	s.into.evictions.Add(1)
+	s.base.store.evictions.Add(1)
 	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
 		t.Fatalf("got %v", err)
 	}
@@ -262,6 +321,19 @@ func TestTheAuditFindsAMissedDelete(t *testing.T) {
 	if a, ok := r.Get(hash1); ok && a.Found {
 		t.Fatal("the deleted key still has a valid entry")
 	}
+}
+
+// The scan that was to fill the base has failed, and the overlay has an entry from that time.
+func TestTheAuditEndsAnEntryOfTheOverlayOfAnOpenBase(t *testing.T) {
+	r := live(t, forScans)
+	s := r.begin(t, ScanIntoEmpty)
+	r.fill(hash1, finding("d1", "deleted"))
+	s.Abandon()
+	r.mustHit(t, hash1, "deleted")
+	if !r.Audit(r.Begin(), hash1, Finding{}) {
+		t.Fatal("the mismatch is not counted")
+	}
+	r.mustMiss(t, hash1)
 }
 
 func TestTheAuditDoesNotCountAChange(t *testing.T) {
@@ -376,19 +448,15 @@ func TestAnAmbiguousReadIsCountedOnceAndNotStored(t *testing.T) {
 func TestAScanThatStopsEarlySuspectsNothingThatItHasNotReached(t *testing.T) {
 	const keys = 1000
 	r := live(t, forScans)
-	documents := map[apikey.Hash]Finding{}
-	for i := range keys {
-		user := fmt.Sprint("u", i)
-		documents[apikey.HashOf(user)] = finding(user, user)
-	}
+	documents := manyDocuments(keys)
 	r.complete(t, ScanIntoEmpty, documents)
 	s := r.begin(t, ScanInPlace)
 	s.Add(apikey.HashOf("u0"), documents[apikey.HashOf("u0")])
-	r.current.Load().evictions.Add(1)
+	r.Apply(&Change{ID: "other", Time: 170, Unreadable: true})
 	if !s.WillFail() {
 		t.Fatal("WillFail is false: the test shows nothing")
 	}
-	if err := s.Finish(); !errors.Is(err, ErrScanEvicted) {
+	if err := s.Finish(); !errors.Is(err, ErrScanUnreadable) {
 		t.Fatal(err)
 	}
 	if n := len(s.Suspects()); n != 0 {

@@ -73,13 +73,14 @@ func (d *fakeDatabase) current(key string, t time.Time) int {
 }
 
 // TestNeverAStaleSet runs the real cache, with its real loads and stores,
-// against a writer, a delayed tail with losses, and fills that end late. It ends
+// against a writer, a delayed tail with losses, fills that end late, and scans of all kinds while the
+// slot tables grow. It ends
 // when enough hits have been checked.
 func TestNeverAStaleSet(t *testing.T) {
-	const keys, wantHits, readers = 4, 20_000, 4
+	const keys, wantHits, wantScans, readers = 4, 20_000, 5, 4
 	deadline := time.Now().Add(30 * time.Second)
 	db := &fakeDatabase{acked: map[string][]time.Time{}}
-	cache, err := New(Config{SizeMiB: 3, Slots: 1 << 6})
+	cache, err := New(Config{SizeMiB: 3, Slots: 1 << 6, Complete: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,11 @@ func TestNeverAStaleSet(t *testing.T) {
 	}
 
 	var hits atomic.Int64
-	running := func() bool { return hits.Load() < wantHits && time.Now().Before(deadline) }
+	var scans [3]atomic.Int64
+	enough := func() bool {
+		return hits.Load() >= wantHits && min(scans[0].Load(), scans[1].Load(), scans[2].Load()) >= wantScans
+	}
+	running := func() bool { return !enough() && time.Now().Before(deadline) }
 	var group sync.WaitGroup
 	group.Go(func() {
 		random := rand.New(rand.NewPCG(1, 1))
@@ -102,6 +107,15 @@ func TestNeverAStaleSet(t *testing.T) {
 		}
 	})
 	group.Go(func() { tailFake(db, cache, running) })
+	group.Go(func() {
+		random := rand.New(rand.NewPCG(4, 4))
+		for slots := int64(keys); running(); slots = min(2*slots, 1<<12) {
+			kind := ScanKind(random.IntN(len(scans)))
+			if scanOnce(db, cache, kind, slots, keys, random) {
+				scans[kind].Add(1)
+			}
+		}
+	})
 	for reader := range readers {
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(2, uint64(reader)))
@@ -111,9 +125,30 @@ func TestNeverAStaleSet(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if hits.Load() < wantHits {
-		t.Fatalf("only %d hits in the given time: the test shows nothing", hits.Load())
+	if !enough() {
+		t.Fatalf("only %d hits and %d, %d, %d complete scans in the given time: the test shows little", hits.Load(), scans[0].Load(), scans[1].Load(), scans[2].Load())
 	}
+}
+
+// scanOnce scans as preload does, with slot tables for so many keys, and reports whether the cache
+// became complete.
+func scanOnce(db *fakeDatabase, cache *Cache, kind ScanKind, slots int64, keys int, random *rand.Rand) bool {
+	s, err := cache.BeginScan(kind, slots)
+	if err != nil {
+		return false
+	}
+	defer s.Abandon()
+	for i := range keys {
+		key := fmt.Sprint("key", i)
+		version := db.read(key, s.Ticket().Floor(), random)
+		s.Add(apikey.HashOf(key), Found(apikey.DocID(key), &apikey.Record{KeyID: key, UserID: fmt.Sprint(version)}))
+	}
+	for read := time.Now(); !s.WillFail() && time.Since(read) < time.Second; runtime.Gosched() {
+		if fresh := cache.Freshness(); fresh != nil && fresh.AsOf.After(read) {
+			return s.Finish() == nil
+		}
+	}
+	return false
 }
 
 func tailFake(db *fakeDatabase, cache *Cache, running func() bool) {
@@ -158,6 +193,10 @@ func readOnce(t *testing.T, db *fakeDatabase, cache *Cache, key string, random *
 			Record: &apikey.Record{KeyID: key, UserID: fmt.Sprint(version)},
 		})
 		return 0
+	}
+	if !a.Found {
+		t.Errorf("%s is absent, although it was never deleted", key)
+		return 1
 	}
 	var got int
 	if _, err := fmt.Sscan(a.Record.UserID, &got); err != nil {

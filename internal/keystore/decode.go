@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -21,7 +22,7 @@ type Document struct {
 	OtherHashes []apikey.Hash
 	// MoreHashes means that the list of hashes is not complete: the document has
 	// more than MaxHashes, or a lookup may find it for hashes that are not
-	// listedCollection here.
+	// listed here.
 	MoreHashes bool
 	// Record is the content of the document.
 	Record apikey.Record
@@ -46,24 +47,12 @@ const unknownID = "unknown"
 // drivers do not agree on which of the two counts. Fields that do not affect a
 // verdict may have any type and occur any number of times.
 //
-// Decode keeps no reference to the memory of doc.
+// Decode keeps no reference to the memory of doc. The texts of the result share
+// one piece of memory. Its lists have no spare capacity, because requests share a
+// record: who appends to a list gets a copy.
 func (s Schema) Decode(doc bson.Raw) Document {
-	d := decoder{schema: s}
-	d.setDefaults()
-	elements, err := elements(doc)
-	if err != nil {
-		d.addDefect(apikey.ReasonUnreadable, "the document is not valid BSON")
-		d.doc.MoreHashes = true
-	}
-	for _, e := range elements {
-		d.readElement(e.Key(), e.Value())
-	}
-	d.checkRequired()
-	d.doc.Record.Defect = strings.Join(d.defects, "; ")
-	if d.doc.Unfindable() {
-		// No request gets as far as the other defects.
-		d.doc.Record.DefectReason = d.hashReason()
-	}
+	d := decoder{schema: s, memory: memoryOf(doc)}
+	d.decode(doc)
 	return d.doc
 }
 
@@ -77,99 +66,170 @@ func elements(doc bson.Raw) ([]bson.RawElement, error) {
 	return doc.Elements()
 }
 
-// decoder is the state of one Decode.
+// decoder decodes one document after another. There is no other code that reads
+// a document as a key: finds, change events and scans all decode with it.
 type decoder struct {
-	schema  Schema
+	schema Schema
+	memory memory
+	// doc is the result of the last decode, and the rest is about it.
 	doc     Document
 	defects []string
 	// seen marks the fields found so far, to detect fields that occur twice or
 	// never.
-	seen seen
+	seen [fieldKinds]bool
 }
 
-// seen has a mark for each field that affects a verdict.
-type seen struct{ id, hash, active, user, org, project, name, scopes, ips, expiry, metadata bool }
+// fieldKind is what a root field of a document means for the record.
+type fieldKind uint8
 
-// addDefect adds a sentence of these words. The first reason is that of the record.
-func (d *decoder) addDefect(reason string, words ...string) {
-	d.defects = append(d.defects, strings.Join(words, " "))
-	if r := &d.doc.Record; r.DefectReason == "" {
-		r.DefectReason = reason
-	}
-}
+const (
+	// fieldUnread does not affect a verdict.
+	fieldUnread fieldKind = iota
+	fieldID
+	fieldHash
+	fieldActive
+	fieldUser
+	fieldOrg
+	fieldProject
+	fieldName
+	fieldScopes
+	fieldNetworks
+	fieldExpiry
+	fieldMetadata
+	fieldKinds
+)
 
-// hashReason is the reason of a document without a readable hash.
-func (d *decoder) hashReason() string {
-	if !d.seen.hash {
-		return apikey.ReasonMissing + d.schema.Hash
-	}
-	return apikey.ReasonType + d.schema.Hash
-}
+// firstOptional is the first of the optional fields, in which null means the same
+// as an absent field. The fields before it have rules of their own.
+const firstOptional = fieldOrg
 
-// setDefaults sets the values that apply if the document has no others.
-func (d *decoder) setDefaults() {
-	d.doc.Record.Active = !d.schema.ActiveForm.required()
-	d.doc.Record.Scopes = d.schema.DefaultScopes
-}
-
-// readElement reads one field of the root.
-func (d *decoder) readElement(name string, v bson.RawValue) {
-	place, read := d.fieldReader(name)
-	if read == nil {
-		return
-	}
-	if *place {
-		d.addDefect(apikey.ReasonDuplicate+name, name, "occurs twice")
-		if name == d.schema.Hash {
-			d.addOtherHashes(v)
-		}
-		return
-	}
-	*place = true
-	if problem := read(v); problem != "" {
-		d.addDefect(apikey.ReasonType+name, name, problem)
-	}
-}
-
-// fieldReader returns the mark and the read function of a field. A nil function
-// means that the field does not affect a verdict.
-func (d *decoder) fieldReader(name string) (*bool, func(bson.RawValue) string) {
-	s, r := &d.schema, &d.doc.Record
+// kindOf returns what the field with this name is.
+func (s *Schema) kindOf(name string) fieldKind {
 	switch name {
 	case "":
 		// A role without a name must not match a field with an empty name
-		return nil, nil
+		return fieldUnread
 	case idField:
-		return &d.seen.id, d.readIdentity
+		return fieldID
 	case s.Hash:
-		return &d.seen.hash, d.readHash
+		return fieldHash
 	case s.Active:
-		return &d.seen.active, d.readActive
+		return fieldActive
 	case s.UserID:
-		return &d.seen.user, into(&r.UserID, readID)
+		return fieldUser
 	case s.OrgID:
-		return &d.seen.org, into(&r.OrgID, nullable(readID))
+		return fieldOrg
 	case s.ProjectID:
-		return &d.seen.project, into(&r.ProjectID, nullable(readID))
+		return fieldProject
 	case s.Name:
-		return &d.seen.name, into(&r.Name, nullable(readName))
+		return fieldName
 	case s.Scopes:
-		return &d.seen.scopes, d.readScopes
+		return fieldScopes
 	case s.AllowedIPs:
-		return &d.seen.ips, into(&r.AllowedIPs, nullable(readNetworks))
+		return fieldNetworks
 	case s.ExpiresAt:
-		return &d.seen.expiry, into(&r.ExpiresAt, nullable(s.ExpiresForm.read))
+		return fieldExpiry
 	case s.Metadata:
-		return &d.seen.metadata, into(&r.Metadata, nullable(readMetadata))
+		return fieldMetadata
 	}
-	return nil, nil
+	return fieldUnread
+}
+
+// decode decodes one document into d.doc, as Schema.Decode documents it.
+func (d *decoder) decode(doc bson.Raw) {
+	d.reset()
+	if !d.readElements(doc) {
+		// What was read of it so far does not count.
+		d.reset()
+		d.addDefect(apikey.ReasonUnreadable, "the document is not valid BSON")
+		d.doc.MoreHashes = true
+	}
+	d.checkRequired()
+	d.doc.Record.Defect = strings.Join(d.defects, "; ")
+	if d.doc.Unfindable() {
+		// No request gets as far as the other defects.
+		d.doc.Record.DefectReason = d.hashReason()
+	}
+}
+
+// reset sets the values that apply if the document has no others.
+func (d *decoder) reset() {
+	d.defects, d.seen = d.defects[:0], [fieldKinds]bool{}
+	d.doc = Document{Record: apikey.Record{Active: !d.schema.ActiveForm.required(), Scopes: slices.Clip(d.schema.DefaultScopes)}}
+}
+
+// readElements reads the fields of the root. False: the document is not valid.
+func (d *decoder) readElements(doc bson.Raw) bool {
+	w, ok := walkDocument(doc)
+	for ok && w.more() {
+		var name []byte
+		var v bson.RawValue
+		if name, v, ok = w.next(); ok {
+			d.readElement(name, v)
+		}
+	}
+	return ok && w.isClosed()
+}
+
+// readElement reads one field of the root.
+func (d *decoder) readElement(name []byte, v bson.RawValue) {
+	kind := d.schema.kindOf(string(name))
+	switch {
+	case kind == fieldUnread:
+	case d.seen[kind]:
+		d.addDefect(apikey.ReasonDuplicate+string(name), string(name), "occurs twice")
+		if kind == fieldHash {
+			d.addOtherHashes(v)
+		}
+	default:
+		d.seen[kind] = true
+		if problem := d.readField(kind, v); problem != "" {
+			d.addDefect(apikey.ReasonType+string(name), string(name), problem)
+		}
+	}
+}
+
+// readField reads one field, or returns a problem: words, without the value, that
+// follow the field's name. After a problem, nothing of the value is in the record.
+func (d *decoder) readField(kind fieldKind, v bson.RawValue) (problem string) {
+	if kind >= firstOptional && v.Type == bson.TypeNull {
+		return "" // like a field that is absent
+	}
+	record, m := &d.doc.Record, &d.memory
+	switch kind {
+	case fieldID:
+		problem = d.readIdentity(v)
+	case fieldHash:
+		problem = d.readHash(v)
+	case fieldActive:
+		record.Active, problem = d.schema.ActiveForm.read(v)
+	case fieldUser:
+		record.UserID, problem = readID(m, v)
+	case fieldOrg:
+		record.OrgID, problem = readID(m, v)
+	case fieldProject:
+		record.ProjectID, problem = readID(m, v)
+	case fieldName:
+		record.Name, problem = readName(m, v)
+	case fieldScopes:
+		record.Scopes, problem = d.schema.ScopesForm.read(m, v)
+	case fieldNetworks:
+		record.AllowedIPs, problem = readNetworks(m, v)
+	case fieldExpiry:
+		record.ExpiresAt, problem = d.schema.ExpiresForm.read(v)
+	case fieldMetadata:
+		record.Metadata, problem = readMetadata(m, v)
+	case fieldUnread, fieldKinds:
+	}
+	return problem
 }
 
 // readIdentity reads _id. An _id of any type identifies the document, but only some
 // types can be a key id.
 func (d *decoder) readIdentity(v bson.RawValue) string {
-	d.doc.ID = d.schema.ID(v)
-	text, problem := readID(v)
+	var buffer [idBuffer]byte
+	d.doc.ID = apikey.DocID(d.memory.text(appendID(buffer[:0], v)))
+	text, problem := readID(&d.memory, v)
 	if problem != "" {
 		text = idForLog(v)
 	}
@@ -196,37 +256,38 @@ func (d *decoder) addOtherHashes(v bson.RawValue) {
 	}
 }
 
-// readActive overrides the default that setDefaults has set, even with a value that
-// cannot be read.
-func (d *decoder) readActive(v bson.RawValue) (problem string) {
-	d.doc.Record.Active, problem = d.schema.ActiveForm.read(v)
-	return problem
-}
-
-func (d *decoder) readScopes(v bson.RawValue) (problem string) {
-	if v.Type == bson.TypeNull {
-		return ""
-	}
-	d.doc.Record.Scopes, problem = d.schema.ScopesForm.read(v)
-	return problem
-}
-
 // checkRequired adds a defect for each required field that is absent.
 func (d *decoder) checkRequired() {
 	if d.doc.Record.KeyID == "" {
 		d.doc.Record.KeyID = unknownID
 	}
-	for _, f := range []struct {
-		name string
-		seen bool
-	}{
-		{idField, d.seen.id},
-		{d.schema.Hash, d.seen.hash},
-		{d.schema.Active, d.seen.active || !d.schema.ActiveForm.required()},
-		{d.schema.UserID, d.seen.user},
-	} {
-		if !f.seen {
-			d.addDefect(apikey.ReasonMissing+f.name, f.name, "is missing")
-		}
+	s := &d.schema
+	d.require(fieldID, idField)
+	d.require(fieldHash, s.Hash)
+	if s.ActiveForm.required() {
+		d.require(fieldActive, s.Active)
 	}
+	d.require(fieldUser, s.UserID)
+}
+
+func (d *decoder) require(kind fieldKind, name string) {
+	if !d.seen[kind] {
+		d.addDefect(apikey.ReasonMissing+name, name, "is missing")
+	}
+}
+
+// addDefect adds a sentence of these words. The first reason is that of the record.
+func (d *decoder) addDefect(reason string, words ...string) {
+	d.defects = append(d.defects, strings.Join(words, " "))
+	if r := &d.doc.Record; r.DefectReason == "" {
+		r.DefectReason = reason
+	}
+}
+
+// hashReason is the reason of a document without a readable hash.
+func (d *decoder) hashReason() string {
+	if !d.seen[fieldHash] {
+		return apikey.ReasonMissing + d.schema.Hash
+	}
+	return apikey.ReasonType + d.schema.Hash
 }

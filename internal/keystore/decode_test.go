@@ -364,3 +364,24 @@ func TestSampleDocumentsHaveNoDefect(t *testing.T) {
 		}
 	}
 }
+
+// TestListsOfARecordHaveNoSpareCapacity: the record of a read is shared by all requests that have waited
+// for it. If two of them append to its list, each must get a copy of its own.
+func TestListsOfARecordHaveNoSpareCapacity(t *testing.T) {
+	t.Parallel()
+	shared := append(make([]string, 0, 8), "a")
+	defaults := in(func(s *Schema) { s.DefaultScopes = shared })
+	text := in(func(s *Schema) { s.ScopesForm = ScopesText })
+	for name, r := range map[string]apikey.Record{
+		"default scopes": defaults.Decode(document(t)).Record,
+		"array": DefaultSchema().Decode(document(t, bson.E{Key: "scopes", Value: bson.A{"a", "b", "c"}},
+			bson.E{Key: "allowed_ips", Value: bson.A{"::1", "10.0.0.0/8", "192.0.2.1"}}, bson.E{Key: "metadata", Value: bson.D{{Key: "a", Value: "12"}}})).Record,
+		"text":       text.Decode(document(t, bson.E{Key: "scopes", Value: "a b c"})).Record,
+		"the driver": DefaultSchema().Decode(document(t, bson.E{Key: "metadata", Value: bson.D{{Key: "a", Value: bson.Symbol("s")}}})).Record,
+	} {
+		if r.Defect != "" || cap(r.Scopes) != len(r.Scopes) || cap(r.AllowedIPs) != len(r.AllowedIPs) || cap(r.Metadata) != len(r.Metadata) {
+			t.Errorf("%s: %d of %d scopes, %d of %d networks, %d of %d bytes of metadata (%s)", name, len(r.Scopes), cap(r.Scopes),
+				len(r.AllowedIPs), cap(r.AllowedIPs), len(r.Metadata), cap(r.Metadata), r.Defect)
+		}
+	}
+}

@@ -1,45 +1,17 @@
 package keystore
 
 import (
+	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/apikey"
 )
-
-// A reader converts a value into T, or returns a problem: words, without the
-// value, that follow the field's name.
-type reader[T any] func(v bson.RawValue) (T, string)
-
-// into stores what read returns in place. After a problem, place keeps its zero
-// value.
-func into[T any](place *T, read reader[T]) func(bson.RawValue) string {
-	return func(v bson.RawValue) string {
-		value, problem := read(v)
-		if problem == "" {
-			*place = value
-		}
-		return problem
-	}
-}
-
-// nullable reads null as the zero value, like a field that is absent.
-func nullable[T any](read reader[T]) reader[T] {
-	return func(v bson.RawValue) (T, string) {
-		if v.Type == bson.TypeNull {
-			var zero T
-			return zero, ""
-		}
-		return read(v)
-	}
-}
 
 // wrongType returns the problem of a value of the wrong type.
 func wrongType(v bson.RawValue, need string) string {
@@ -56,60 +28,87 @@ func readBoolean(v bson.RawValue) (bool, string) {
 	return false, wrongType(v, "a boolean")
 }
 
+// The functions below read a value, or return a problem: words, without the
+// value, that follow the field's name.
+
 // readID returns the text of an id. Ids of different types can have the same
 // text: 7 and "7" are the same user.
-func readID(v bson.RawValue) (string, string) {
-	text, problem := idText(v)
-	if problem == "" {
-		if err := apikey.ValidID(text); err != nil {
-			return "", "cannot be read: " + err.Error()
-		}
+func readID(m *memory, v bson.RawValue) (string, string) {
+	var buffer [idBuffer]byte
+	bytes, problem := idText(buffer[:0], v)
+	if problem != "" {
+		return "", problem
 	}
-	return text, problem
+	text := m.text(bytes)
+	if err := apikey.ValidID(text); err != nil {
+		return "", "cannot be read: " + err.Error()
+	}
+	return text, ""
 }
 
-func idText(v bson.RawValue) (text, problem string) {
+// idBuffer is enough for the forms of most ids.
+const idBuffer = 64
+
+// idText returns the text of an id. It is a view of the value, or it is in b.
+func idText(b []byte, v bson.RawValue) (text []byte, problem string) {
 	switch v.Type {
 	case bson.TypeString:
-		if text, ok := stringOf(v); ok {
+		if text, ok := textBytes(v); ok {
 			return text, ""
 		}
 	case bson.TypeObjectID:
 		if id, ok := v.ObjectIDOK(); ok {
-			return id.Hex(), ""
+			return hex.AppendEncode(b, id[:]), ""
 		}
 	case bson.TypeInt32, bson.TypeInt64:
 		if number, ok := v.AsInt64OK(); ok {
-			return strconv.FormatInt(number, 10), ""
+			return strconv.AppendInt(b, number, 10), ""
 		}
 	case bson.TypeBinary:
 		if subtype, data, ok := v.BinaryOK(); ok && subtype == bson.TypeBinaryUUID && len(data) == 16 {
-			return uuidText(data), ""
+			return append(b, uuidText(data)...), ""
 		}
-		return "", "is binary data other than a UUID of subtype 4, a string, ObjectId, UUID or integer is needed"
+		return nil, "is binary data other than a UUID of subtype 4, a string, ObjectId, UUID or integer is needed"
 	}
-	return "", wrongType(v, "a string, ObjectId, UUID or integer")
+	return nil, wrongType(v, "a string, ObjectId, UUID or integer")
 }
 
 // uuidText returns the text form of RFC 9562, section 4.
 func uuidText(u []byte) string {
-	return fmt.Sprintf("%s-%s-%s-%s-%s", hex.EncodeToString(u[:4]), hex.EncodeToString(u[4:6]),
-		hex.EncodeToString(u[6:8]), hex.EncodeToString(u[8:10]), hex.EncodeToString(u[10:16]))
-}
-
-// stringOf reads only a string, not a similar type (symbol, code).
-func stringOf(v bson.RawValue) (string, bool) {
-	if v.Type != bson.TypeString || v.Validate() != nil {
-		return "", false
+	text := make([]byte, 0, 36)
+	for i, b := range u {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text = append(text, '-')
+		}
+		text = hex.AppendEncode(text, []byte{b})
 	}
-	return v.StringValueOK()
+	return string(text)
 }
 
-func readName(v bson.RawValue) (string, string) {
-	name, ok := stringOf(v)
+// textBytes reads only a string, not a similar type (symbol, code). The result is
+// a view of the value.
+func textBytes(v bson.RawValue) ([]byte, bool) {
+	if v.Type != bson.TypeString || len(v.Value) <= lengthBytes {
+		return nil, false
+	}
+	length := int64(binary.LittleEndian.Uint32(v.Value))
+	if length == 0 || length > int64(len(v.Value)-lengthBytes) {
+		return nil, false
+	}
+	return v.Value[lengthBytes : lengthBytes+length-1], true
+}
+
+func stringOf(v bson.RawValue) (string, bool) {
+	text, ok := textBytes(v)
+	return string(text), ok
+}
+
+func readName(m *memory, v bson.RawValue) (string, string) {
+	text, ok := textBytes(v)
 	if !ok {
 		return "", wrongType(v, "a string")
 	}
+	name := m.text(text)
 	if err := apikey.ValidName(name); err != nil {
 		return "", "cannot be read: " + err.Error()
 	}
@@ -118,36 +117,41 @@ func readName(v bson.RawValue) (string, string) {
 
 // readScopes returns a non-nil slice for an array without elements: an empty
 // list of scopes is not the same as an absent one.
-func readScopes(v bson.RawValue) ([]string, string) {
-	return readStrings(v, func(text string) (string, error) { return text, apikey.ValidScope(text) })
+func readScopes(m *memory, v bson.RawValue) ([]string, string) {
+	return readTexts(v, m.list, func(text []byte) (string, error) {
+		scope := m.text(text)
+		return scope, apikey.ValidScope(scope)
+	})
 }
 
-func readNetworks(v bson.RawValue) ([]netip.Prefix, string) {
-	return readStrings(v, apikey.ParseNetwork)
+func readNetworks(m *memory, v bson.RawValue) ([]netip.Prefix, string) {
+	makeList := func(n int) []netip.Prefix { return make([]netip.Prefix, n) }
+	return readTexts(v, makeList, func(text []byte) (netip.Prefix, error) { return apikey.ParseNetwork(m.text(text)) })
 }
 
-// readStrings reads an array of strings, each by parse. The first element that
+// readTexts reads an array of strings, each by parse. The first element that
 // cannot be read makes the whole array unreadable.
-func readStrings[T any](v bson.RawValue, parse func(string) (T, error)) ([]T, string) {
+func readTexts[T any](v bson.RawValue, makeList func(n int) []T, parse func([]byte) (T, error)) ([]T, string) {
 	array, ok := v.ArrayOK()
 	if !ok {
 		return nil, wrongType(v, "an array of strings")
 	}
-	values, err := array.Values()
-	if err != nil {
+	n, ok := countValues(array)
+	if !ok {
 		return nil, "is not valid BSON"
 	}
-	list := make([]T, 0, len(values))
-	for i, element := range values {
-		text, ok := stringOf(element)
+	list := makeList(n)
+	w, _ := walk(array)
+	for i := range list {
+		_, element, _ := w.next()
+		text, ok := textBytes(element)
 		if !ok {
 			return nil, fmt.Sprintf("element %d %s", i, wrongType(element, "a string"))
 		}
-		item, err := parse(text)
-		if err != nil {
+		var err error
+		if list[i], err = parse(text); err != nil {
 			return nil, fmt.Sprintf("element %d cannot be read: %v", i, err)
 		}
-		list = append(list, item)
 	}
 	return list, ""
 }
@@ -169,18 +173,4 @@ func readExpiry(v bson.RawValue) (time.Time, string) {
 	}
 	bounded := min(max(milliseconds, earliestExpiry.UnixMilli()), latestExpiry.UnixMilli())
 	return time.UnixMilli(bounded).UTC(), ""
-}
-
-// readMetadata converts to JSON, in the relaxed form of MongoDB Extended JSON
-// 2.0: an ObjectId is {"$oid":…}, a date is {"$date":…}, numbers are numbers.
-func readMetadata(v bson.RawValue) (json.RawMessage, string) {
-	doc, ok := v.DocumentOK()
-	if !ok {
-		return nil, wrongType(v, "an embedded document")
-	}
-	text, err := bson.MarshalExtJSON(doc, false, false)
-	if err != nil || !json.Valid(text) || !utf8.Valid(text) {
-		return nil, "cannot be written as JSON"
-	}
-	return text, ""
 }

@@ -178,7 +178,7 @@ func (c *scanDefects) see(d *Document) {
 		c.disabled++
 	}
 	if len(c.ids) < maxLogged {
-		c.ids = append(c.ids, d.Record.KeyID)
+		c.ids = append(c.ids, strings.Clone(d.Record.KeyID)) // without the texts beside it
 	}
 	if c.reasons == nil {
 		c.reasons = map[string]*SurveyGroup{}

@@ -148,7 +148,7 @@ func TestAScanLogsItsDefectiveDocumentsInOneLine(t *testing.T) {
 		}
 		p, logs := storeOf(t, s, append(docs, keyOf(t, "good"))...)
 		for scan := range 2 {
-			if err := p.Scan(testContext(t), 0, func(Document) error { return nil }); err != nil {
+			if err := p.Scan(testContext(t), 0, func(*Document) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if logs.Len() != scan+1 {
@@ -167,7 +167,7 @@ func TestAScanLogsItsDefectiveDocumentsInOneLine(t *testing.T) {
 		if _, err := p.keys.DeleteMany(testContext(t), bson.D{{Key: "_id", Value: bson.D{{Key: "$ne", Value: "good"}}}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Scan(testContext(t), 0, func(Document) error { return nil }); err != nil || logs.Len() != 2 {
+		if err := p.Scan(testContext(t), 0, func(*Document) error { return nil }); err != nil || logs.Len() != 2 {
 			t.Errorf("a scan of good documents: %v, the log: %v", err, logs.All())
 		}
 	})

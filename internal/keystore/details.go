@@ -49,7 +49,7 @@ func (s Schema) Details(doc bson.Raw) Details {
 	if n, problem := wholeNumber(s.lookup(doc, s.UsageCount)); problem == "" {
 		shown.UsageCount = n
 	}
-	shown.RotatedFrom, _ = readID(doc.Lookup(rotatedFromField))
+	shown.RotatedFrom, _ = readID(&memory{}, doc.Lookup(rotatedFromField))
 	return shown
 }
 
@@ -84,9 +84,8 @@ func dateOf(v bson.RawValue) time.Time {
 	return at
 }
 
-// digest hashes the document's elements in their order, without those whose
-// changes affect no verdict: otherwise every use of a key would look like an
-// edit.
+// digest hashes the document's elements in their order, without the usage:
+// otherwise every use of a key would look like an edit.
 func (s Schema) digest(doc bson.Raw) string {
 	h := sha256.New()
 	elements, err := elements(doc)
@@ -94,9 +93,9 @@ func (s Schema) digest(doc bson.Raw) string {
 		elements = nil
 		_, _ = h.Write(doc)
 	}
-	ignorable := s.Ignorable()
+	usage := s.usageFields()
 	for _, e := range elements {
-		if !slices.Contains(ignorable, e.Key()) {
+		if !slices.Contains(usage, e.Key()) {
 			_, _ = h.Write(e)
 		}
 	}

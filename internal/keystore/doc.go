@@ -40,7 +40,9 @@
 //   - schema.go: the Schema; schemacheck.go validates it; forms.go: the forms
 //     of the switch, the scopes and the expiry; idform.go: those of ids
 //   - decode.go: Schema.Decode, from BSON to a record; decodevalues.go reads
-//     the single values; docid.go: the canonical form of an _id
+//     the single values, decodejson.go the metadata; decodewalk.go walks over
+//     the bytes; decodememory.go: where the texts of records are; docid.go: the
+//     canonical form of an _id
 //   - hashencoding.go: how a hash is stored; hashlookup.go: for which hashes a
 //     lookup finds a document; hashshape.go: what an unreadable hash field
 //     holds; hasher.go: the algorithm and its secret
@@ -51,7 +53,7 @@
 //   - find.go: reads of keys by hash and by _id; ambiguous.go: several
 //     documents with the same hash; defectlog.go: log and metrics of defective
 //     documents
-//   - scan.go: the read of the whole collection
+//   - scan.go: the read of the whole collection; scanpipeline.go: its stages
 //   - list.go and details.go: pages of keys, and what the admin API shows of a
 //     key; listfilter.go: which keys a page has; listindex.go: the index for it
 //   - encode.go and write.go: new documents, changes and deletions; writemany.go:

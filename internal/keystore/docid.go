@@ -42,78 +42,85 @@ const (
 // ID returns the canonical form of an _id. The forms of two values are equal
 // exactly when MongoDB treats the values as equal, except within embedded
 // documents. A value that is not valid BSON has the empty form.
-func (s Schema) ID(v bson.RawValue) apikey.DocID {
+func (s Schema) ID(v bson.RawValue) apikey.DocID { return apikey.DocID(appendID(nil, v)) }
+
+// appendID appends the canonical form of an _id.
+func appendID(b []byte, v bson.RawValue) []byte {
 	if v.Validate() != nil {
-		return ""
+		return b
 	}
 	switch v.Type {
 	case bson.TypeInt32, bson.TypeInt64:
-		return integerID(v.AsInt64())
+		return appendIntegerID(b, v.AsInt64())
 	case bson.TypeDouble:
-		return doubleID(v.Double())
+		return appendDoubleID(b, v.Double())
 	case bson.TypeDecimal128:
-		return decimalID(v)
+		return appendDecimalID(b, v)
 	case bson.TypeString:
-		return addTag(idString, []byte(v.StringValue()))
+		text, ok := textBytes(v)
+		if !ok {
+			return b
+		}
+		return append(append(b, idString), text...)
 	case bson.TypeSymbol:
-		return addTag(idString, []byte(v.Symbol()))
+		text, ok := v.SymbolOK()
+		if !ok {
+			return b
+		}
+		return append(append(b, idString), text...)
 	}
-	return rawID(v)
+	return appendRawID(b, v)
 }
 
-func rawID(v bson.RawValue) apikey.DocID {
-	return addTag(byte(v.Type), v.Value)
+func appendRawID(b []byte, v bson.RawValue) []byte {
+	return append(append(b, byte(v.Type)), v.Value...)
 }
 
-func addTag(tag byte, rest []byte) apikey.DocID {
-	return apikey.DocID(append([]byte{tag}, rest...))
-}
-
-func integerID(n int64) apikey.DocID {
-	return addTag(idInteger, binary.BigEndian.AppendUint64(nil, uint64(n)))
+func appendIntegerID(b []byte, n int64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, idInteger), uint64(n))
 }
 
 // twoTo63 is the smallest positive double that is too large for an int64.
 const twoTo63 = float64(1 << 63)
 
-func doubleID(f float64) apikey.DocID {
+func appendDoubleID(b []byte, f float64) []byte {
 	if f == math.Trunc(f) && f >= -twoTo63 && f < twoTo63 {
-		return integerID(int64(f))
+		return appendIntegerID(b, int64(f))
 	}
 	if math.IsNaN(f) {
 		f = math.NaN()
 	}
-	return addTag(idDouble, binary.BigEndian.AppendUint64(nil, math.Float64bits(f)))
+	return binary.BigEndian.AppendUint64(append(b, idDouble), math.Float64bits(f))
 }
 
 // decimalDigits is the precision of Decimal128. A value with more digits is not
 // valid, but its bytes can occur.
 const decimalDigits = 34
 
-func decimalID(v bson.RawValue) apikey.DocID {
+func appendDecimalID(b []byte, v bson.RawValue) []byte {
 	d := v.Decimal128()
 	if d.IsNaN() {
-		return doubleID(math.NaN())
+		return appendDoubleID(b, math.NaN())
 	}
 	if sign := d.IsInf(); sign != 0 {
-		return doubleID(math.Inf(sign))
+		return appendDoubleID(b, math.Inf(sign))
 	}
 	coefficient, exponent, err := d.BigInt()
 	if err != nil || len(new(big.Int).Abs(coefficient).String()) > decimalDigits {
-		return rawID(v)
+		return appendRawID(b, v)
 	}
 	coefficient, exponent = stripZeros(coefficient, exponent)
 	if n, ok := asInt64(coefficient, exponent); ok {
-		return integerID(n)
+		return appendIntegerID(b, n)
 	}
 	if f, ok := asDouble(coefficient, exponent); ok {
-		return doubleID(f)
+		return appendDoubleID(b, f)
 	}
 	normal, ok := bson.ParseDecimal128FromBigInt(coefficient, exponent)
 	if !ok {
-		return rawID(v)
+		return appendRawID(b, v)
 	}
-	return addTag(idDecimal, []byte(normal.String()))
+	return append(append(b, idDecimal), normal.String()...)
 }
 
 // stripZeros removes trailing zeros from the coefficient and raises the
@@ -210,7 +217,11 @@ func checkFilterValue(v bson.RawValue) error {
 	case bson.TypeRegex, bson.TypeArray, bson.TypeUndefined:
 		return errNoID
 	case bson.TypeEmbeddedDocument:
-		if first, err := v.Document().IndexErr(0); err == nil && strings.HasPrefix(first.Key(), "$") {
+		document, ok := v.DocumentOK()
+		if !ok {
+			return errNoID
+		}
+		if first, err := document.IndexErr(0); err == nil && strings.HasPrefix(first.Key(), "$") {
 			return errNoID
 		}
 	}
@@ -255,6 +266,6 @@ func IDText(id apikey.DocID) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	text, problem := readID(v)
+	text, problem := readID(&memory{}, v)
 	return text, problem == ""
 }

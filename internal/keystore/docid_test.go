@@ -124,6 +124,10 @@ func TestImpossibleIDsAreNotQueried(t *testing.T) {
 			t.Errorf("%q has a value", id)
 		}
 	}
+	// The driver takes this document for valid, and panics where it is read.
+	if _, err := idValue("\x03\x00\x00\x00\x00"); !errors.Is(err, errNoID) {
+		t.Errorf("a document without length: got %v", err)
+	}
 }
 
 // exactly returns the number as a ratio, computed in another way than in

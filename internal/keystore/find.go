@@ -51,7 +51,7 @@ func (s *Store) FindByHash(ctx context.Context, hash apikey.Hash, after clustert
 }
 
 // FindByIDs reads the documents with these _ids in one find, each by the rule
-// of FindByHash. It returns those that exist. It leaves out an id that no
+// of FindByHash except that Config.ReadPreference says on which member. It returns those that exist. It leaves out an id that no
 // document can have, and returns an error if all ids are of that kind.
 func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after clustertime.Time) ([]Document, error) {
 	if _, ok := ctx.Deadline(); !ok {
@@ -69,7 +69,7 @@ func (s *Store) FindByIDs(ctx context.Context, ids []apikey.DocID, after cluster
 	ctx = mongo.NewSessionContext(ctx, session)
 	var all []bson.Raw
 	_, err = retryWhileAhead(ctx, func() (bson.Raw, error) {
-		cursor, err := s.keys.Find(ctx, filter, mongoclient.WithComment(ctx, options.Find().SetBatchSize(int32(len(ids)+1))))
+		cursor, err := s.background.Find(ctx, filter, mongoclient.WithComment(ctx, options.Find().SetBatchSize(int32(len(ids)+1))))
 		if err != nil {
 			return nil, err
 		}

@@ -80,16 +80,16 @@ const (
 // ScopesForms returns all forms. The first is the default.
 func ScopesForms() []ScopesForm { return []ScopesForm{ScopesArray, ScopesText} }
 
-func (f ScopesForm) read(v bson.RawValue) ([]string, string) {
+func (f ScopesForm) read(m *memory, v bson.RawValue) ([]string, string) {
 	if f != ScopesText {
-		return readScopes(v)
+		return readScopes(m, v)
 	}
-	text, ok := stringOf(v)
+	text, ok := textBytes(v)
 	if !ok {
 		return nil, wrongType(v, "a string")
 	}
 	scopes := []string{}
-	for scope := range strings.SplitSeq(text, " ") {
+	for scope := range strings.SplitSeq(m.text(text), " ") {
 		if scope == "" {
 			continue
 		}
@@ -98,7 +98,7 @@ func (f ScopesForm) read(v bson.RawValue) ([]string, string) {
 		}
 		scopes = append(scopes, scope)
 	}
-	return scopes, ""
+	return slices.Clip(scopes), ""
 }
 
 // ExpiresForm is how a document stores the time at which its key expires.

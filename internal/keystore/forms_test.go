@@ -237,16 +237,8 @@ func TestRolesWithoutANameMatchNoField(t *testing.T) {
 	if diff := cmp.Diff(apikey.Record{KeyID: "key-1", UserID: "user-1", Active: true}, got.Record, compareRecords); diff != "" {
 		t.Error(diff)
 	}
-	if got := s.Ignorable(); got == nil || len(got) != 0 {
-		t.Errorf("ignorable: %#v, want an empty list that is not nil", got)
-	}
-}
-
-func TestIgnorableFollowsTheMapping(t *testing.T) {
-	t.Parallel()
-	s := in(func(s *Schema) { s.LastUsed, s.UsageCount = "", "hits" })
-	if got := s.Ignorable(); !reflect.DeepEqual(got, []string{"hits"}) {
-		t.Errorf("got %v", got)
+	if diff := cmp.Diff([]string{"_id", s.Hash, s.UserID}, s.DecodedFields()); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -1,9 +1,9 @@
 package keystore
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -75,40 +75,57 @@ func (e HashEncoding) read(v bson.RawValue) (apikey.Hash, bool) {
 		}
 		return apikey.Hash(data), true
 	}
-	text, ok := stringOf(v)
+	text, ok := textBytes(v)
 	if !ok {
 		return apikey.Hash{}, false
 	}
 	return e.parse(text)
 }
 
-func (e HashEncoding) text(hash apikey.Hash) string {
-	if e == HashHexUpper {
-		return strings.ToUpper(hash.Hex())
-	}
+func (e HashEncoding) text(hash apikey.Hash) string { return string(e.appendText(nil, &hash)) }
+
+func (e HashEncoding) appendText(b []byte, hash *apikey.Hash) []byte {
 	if base := e.base64(); base != nil {
-		return base.EncodeToString(hash[:])
+		return base.AppendEncode(b, hash[:])
 	}
-	return hash.Hex()
+	b = hex.AppendEncode(b, hash[:])
+	if e == HashHexUpper {
+		for i, c := range b {
+			if c >= 'a' {
+				b[i] = c - 'a' + 'A'
+			}
+		}
+	}
+	return b
 }
+
+// longestHash is the length of the longest text of a hash, which is in hex.
+const longestHash = 2 * len(apikey.Hash{})
 
 // parse accepts exactly what text returns. The decoders accept more (either
 // case, line breaks, stray bits in the last character), hence the comparison.
-func (e HashEncoding) parse(text string) (apikey.Hash, bool) {
-	decode := hex.DecodeString
-	if base := e.base64(); base != nil {
-		decode = base.DecodeString
-	}
-	var hash apikey.Hash
-	decoded, err := decode(text)
-	if err != nil || len(decoded) != len(hash) {
+// It allocates nothing.
+func (e HashEncoding) parse(text []byte) (hash apikey.Hash, ok bool) {
+	if len(text) > longestHash {
 		return apikey.Hash{}, false
 	}
-	hash = apikey.Hash(decoded)
-	if e.text(hash) != text {
+	var decoded, again [longestHash]byte
+	n, err := e.decode(decoded[:], text)
+	if err != nil || n != len(hash) {
+		return apikey.Hash{}, false
+	}
+	hash = apikey.Hash(decoded[:n])
+	if !bytes.Equal(e.appendText(again[:0], &hash), text) {
 		return apikey.Hash{}, false
 	}
 	return hash, true
+}
+
+func (e HashEncoding) decode(into, text []byte) (n int, err error) {
+	if base := e.base64(); base != nil {
+		return base.Decode(into, text)
+	}
+	return hex.Decode(into, text)
 }
 
 // base64 returns nil for an encoding that is not base64.

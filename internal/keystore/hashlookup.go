@@ -67,8 +67,8 @@ func (s Schema) hashesOfArray(array bson.RawArray) (hashes []apikey.Hash, all bo
 // HashWithin reads a single value, such as an element of an array in the hash
 // field. False: no lookup matches it.
 func (s Schema) HashWithin(v bson.RawValue) (apikey.Hash, bool) {
-	if v.Type == bson.TypeSymbol && v.Validate() == nil && s.HashEncoding.orDefault() != HashBinary {
-		return s.HashEncoding.parse(v.Symbol())
+	if text, ok := v.SymbolOK(); ok && s.HashEncoding.orDefault() != HashBinary {
+		return s.HashEncoding.parse([]byte(text))
 	}
 	return s.HashEncoding.read(v)
 }

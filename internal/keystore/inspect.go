@@ -20,21 +20,21 @@ func InspectHash(v bson.RawValue) ([]HashEncoding, Shape) {
 func (e HashEncoding) Stored(hash apikey.Hash) any { return e.stored(hash) }
 
 // Reads reports whether a value can be read in this form.
-func (f ScopesForm) Reads(v bson.RawValue) bool { return reads(f.read, v) }
+func (f ScopesForm) Reads(v bson.RawValue) bool { return readsInto(f.read, v) }
 
 // Reads reports whether a value can be read in this form.
 func (f ExpiresForm) Reads(v bson.RawValue) bool { return reads(f.read, v) }
 
 // ReadsName reports whether a value can be a key's name.
-func ReadsName(v bson.RawValue) bool { return reads(readName, v) }
+func ReadsName(v bson.RawValue) bool { return readsInto(readName, v) }
 
 // ReadsNetworks reports whether a value can be a list of allowed addresses and
 // networks.
-func ReadsNetworks(v bson.RawValue) bool { return reads(readNetworks, v) }
+func ReadsNetworks(v bson.RawValue) bool { return readsInto(readNetworks, v) }
 
 // IDFormOf returns the form of a value that can be an id. False: it cannot.
 func IDFormOf(v bson.RawValue) (IDForm, bool) {
-	if !reads(readID, v) {
+	if !readsInto(readID, v) {
 		return "", false
 	}
 	switch v.Type {
@@ -48,7 +48,12 @@ func IDFormOf(v bson.RawValue) (IDForm, bool) {
 	return IDString, true
 }
 
-func reads[T any](read reader[T], v bson.RawValue) bool {
+func reads[T any](read func(bson.RawValue) (T, string), v bson.RawValue) bool {
 	_, problem := read(v)
 	return problem == ""
+}
+
+// readsInto is reads for functions that need memory.
+func readsInto[T any](read func(*memory, bson.RawValue) (T, string), v bson.RawValue) bool {
+	return reads(func(v bson.RawValue) (T, string) { return read(&memory{}, v) }, v)
 }

@@ -90,14 +90,18 @@ type fixture struct {
 	logs   *observer.ObservedLogs
 }
 
-func newFixture(t *testing.T, s *mongotest.Server) fixture {
+func newFixture(t *testing.T, s *mongotest.Server, change ...func(*Config)) fixture {
 	t.Helper()
 	w := &wire{}
 	client := s.Connect(t, s.Options("").SetMonitor(w.monitor()).SetReadPreference(readpref.SecondaryPreferred()))
 	name := s.Database(t)
 	keys := mongotest.CreateAPIKeys(t, client.Database(name))
 	core, logs := observer.New(zapcore.DebugLevel)
-	store, err := New(Config{Client: client, Database: name, Logger: zap.New(core)})
+	config := Config{Client: client, Database: name, Logger: zap.New(core)}
+	for _, f := range change {
+		f(&config)
+	}
+	store, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

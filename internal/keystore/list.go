@@ -3,9 +3,7 @@ package keystore
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -16,8 +14,9 @@ import (
 )
 
 // ErrCursor means that a list cannot continue from this cursor: it is not a
-// valid cursor, or it belongs to a list with another filter.
-var ErrCursor = errors.New("this cursor does not belong to this list")
+// valid cursor, or it belongs to a list with another filter or order, such as that of
+// another version of keytail.
+var ErrCursor = errors.New("this cursor does not belong to this list, or another version of keytail has made it: start again without a cursor")
 
 // ErrSlowList means that the server did not finish a list in the time that it was
 // given, most likely because no index serves the list. The text of the error has the
@@ -55,25 +54,23 @@ type Page struct {
 
 // List reads keys from the newest to the oldest: by the creation time, where
 // the mapping has one, and by _id. The order is MongoDB's order over all types,
-// so a list is complete for all values of the fields, with one exception: a
-// creation time that is an array, which MongoDB sorts by one value and compares
-// by another. Without an index on the two fields (PrepareListIndex), the server
+// so a list is complete for all values of the fields. A key whose creation time is an
+// array can be on several pages, because MongoDB sorts an array by one value and
+// compares it by all; if no page can end before such keys, the error is ErrCannotStore.
+//
+// With the indexes of CheckListIndexes, each page is read from its position on, so that
+// a whole list is one read of its part of an index, on a sharded cluster of that of each
+// shard. (Documents of different shards with the same creation time and the same _id would
+// be one position; keytail has one key for an _id.) Without them, the server reads and
 // sorts the collection for each page, on its disk if it does not fit into
 // memory: up to MongoDB 5.0, a query has to allow that. ctx must have a deadline,
 // and the server gets a little less time, so that a slow list is ErrSlowList and
 // not a server that does not answer. If the mapping lacks a field that the query
 // needs, the error is ErrCannotStore.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
-	filter, err := s.schema.filterOf(q)
+	filter, err := s.schema.pageFilter(q)
 	if err != nil {
 		return Page{}, err
-	}
-	if q.After != "" {
-		at, err := parseCursor(q)
-		if err != nil {
-			return Page{}, err
-		}
-		filter = append(filter, s.schema.afterPosition(at)...)
 	}
 	// One more than the page has, to see whether there is another page.
 	find := options.Find().
@@ -93,7 +90,11 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	}
 	var page Page
 	if more {
-		page.Next = s.schema.cursor(found[len(found)-1], q)
+		end, next, err := s.schema.lastCursor(found, q)
+		if err != nil {
+			return Page{}, err
+		}
+		found, page.Next = found[:end+1], next
 	}
 	for _, raw := range found {
 		if shown := s.schema.Details(raw); q.belongs(&shown.Record) {
@@ -129,29 +130,8 @@ func (s *Store) explainList(q Query, err error) error {
 	if !hasCode(err, codeMaxTimeMSExpired) {
 		return s.explain("listing the keys", err)
 	}
-	return explained(ErrSlowList, "MongoDB did not finish the list of keys in time: select fewer keys, or create an index that serves it, such as db.getCollection(%q).createIndex({%s})",
-		s.schema.Collection, s.schema.listIndexFor(q))
-}
-
-// listIndexFor returns the keys of an index that serves a list.
-func (s Schema) listIndexFor(q Query) string {
-	order := "_id: -1"
-	if s.CreatedAt != "" {
-		order = fmt.Sprintf("%q: -1, _id: -1", s.CreatedAt)
-	}
-	switch {
-	case q.UserID != "":
-		return fmt.Sprintf("%q: 1, %s", s.UserID, order)
-	case q.OrgID != "":
-		return fmt.Sprintf("%q: 1, %s", s.OrgID, order)
-	case q.ProjectID != "":
-		return fmt.Sprintf("%q: 1, %s", s.ProjectID, order)
-	case q.ExpiresWithin != 0:
-		return fmt.Sprintf("%q: 1", s.ExpiresAt)
-	case q.UnusedFor != 0:
-		return fmt.Sprintf("%q: 1", s.LastUsed)
-	}
-	return order
+	return explained(ErrSlowList, "MongoDB did not finish the list of keys in time: select fewer keys, or create an index that serves it, such as %s",
+		s.schema.listIndexFor(q).command(s.schema.Collection))
 }
 
 func (s Schema) newestFirst() bson.D {
@@ -159,85 +139,4 @@ func (s Schema) newestFirst() bson.D {
 		return bson.D{{Key: idField, Value: -1}}
 	}
 	return bson.D{{Key: s.CreatedAt, Value: -1}, {Key: idField, Value: -1}}
-}
-
-// afterPosition matches the documents after a position in the list. The
-// comparison operators of an aggregation compare values of all types, those of
-// a query only values of the same type. They use no index here, so a query
-// operator precedes them: it leaves out the values of the position's type that
-// come before it, and an index in the order of the list is read from the position
-// on, and not from its beginning.
-func (s Schema) afterPosition(at position) bson.D {
-	first, value := s.CreatedAt, at.CreatedAt
-	if first == "" {
-		first, value = idField, at.ID
-	}
-	exactly := bson.E{Key: "$expr", Value: s.isAfter(at)}
-	if !hasBound(value) {
-		return bson.D{exactly}
-	}
-	return bson.D{{Key: first, Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: value}}}}}, exactly}
-}
-
-// hasBound reports whether $gt finds exactly the values of this type that the order
-// of lists has before the value. ($gt of null finds nothing, and some other types
-// cannot be compared.)
-func hasBound(v bson.RawValue) bool {
-	switch v.Type {
-	case bson.TypeDateTime, bson.TypeObjectID, bson.TypeString, bson.TypeInt32, bson.TypeInt64:
-		return true
-	default:
-		return false
-	}
-}
-
-func (s Schema) isAfter(at position) bson.D {
-	less := func(operator, field string, than any) bson.D {
-		// An absent field is sorted like null.
-		value := bson.D{{Key: "$ifNull", Value: bson.A{"$" + field, nil}}}
-		return bson.D{{Key: operator, Value: bson.A{value, bson.D{{Key: "$literal", Value: than}}}}}
-	}
-	byID := less("$lt", idField, at.ID)
-	if s.CreatedAt == "" {
-		return byID
-	}
-	return bson.D{{Key: "$or", Value: bson.A{
-		less("$lt", s.CreatedAt, at.CreatedAt),
-		bson.D{{Key: "$and", Value: bson.A{less("$eq", s.CreatedAt, at.CreatedAt), byID}}},
-	}}}
-}
-
-// position is a place in a list, and identifies the list.
-type position struct {
-	CreatedAt bson.RawValue `bson:"c"`
-	ID        bson.RawValue `bson:"i"`
-	List      []byte        `bson:"l"`
-}
-
-// CursorAfter returns the cursor of the page that follows this key of a list.
-func (s Schema) CursorAfter(last Details, q Query) string { return s.cursor(last.raw, q) }
-
-// cursor returns the position after this key, as text.
-func (s Schema) cursor(last bson.Raw, q Query) string {
-	at := position{s.lookup(last, s.CreatedAt), last.Lookup(idField), q.digest()}
-	if at.CreatedAt.Type == 0 {
-		at.CreatedAt = bson.RawValue{Type: bson.TypeNull}
-	}
-	data, err := bson.Marshal(at)
-	if err != nil {
-		return "" // not possible: the values come from a document
-	}
-	return base64.RawURLEncoding.EncodeToString(data)
-}
-
-func parseCursor(q Query) (position, error) {
-	var at position
-	data, err := base64.RawURLEncoding.DecodeString(q.After)
-	if err != nil || bson.Raw(data).Validate() != nil || bson.Unmarshal(data, &at) != nil {
-		return position{}, ErrCursor
-	}
-	if string(at.List) != string(q.digest()) || checkFilterValue(at.ID) != nil || at.CreatedAt.Validate() != nil {
-		return position{}, ErrCursor
-	}
-	return at, nil
 }

@@ -1,10 +1,7 @@
 package keystore
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -143,59 +140,6 @@ func TestPagesOfLargeDocumentsAreShorter(t *testing.T) {
 	}
 }
 
-// TestTheIndexForLists: the index is recommended, created on request, and
-// recognised by its order.
-func TestTheIndexForLists(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newWriteRig(t, s)
-		err := d.PrepareListIndex(testContext(t), false)
-		wantSentence(t, err, ErrNoListIndex, "createIndex({\"created_at\": -1, _id: -1})", "--ensure-schema")
-		for _, ensure := range []bool{true, false, true} {
-			if err := d.PrepareListIndex(testContext(t), ensure); err != nil {
-				t.Errorf("ensure %v: %v", ensure, err)
-			}
-		}
-		d.schema.CreatedAt = "made"
-		if err := d.PrepareListIndex(testContext(t), false); !errors.Is(err, ErrNoListIndex) {
-			t.Errorf("of another field: %v", err)
-		}
-		d.schema.CreatedAt = ""
-		if err := d.PrepareListIndex(testContext(t), false); err != nil {
-			t.Errorf("by _id alone: %v", err)
-		}
-	})
-}
-
-func TestOrdersOfIndexes(t *testing.T) {
-	t.Parallel()
-	want := bson.D{{Key: "a", Value: -1}, {Key: "_id", Value: -1}}
-	key := func(pairs ...bson.E) bson.Raw {
-		raw, err := bson.Marshal(append(bson.D{}, pairs...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
-	}
-	for name, c := range map[string]struct {
-		index index
-		fits  bool
-	}{
-		"down":        {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1})}, true},
-		"up":          {index{Key: key(bson.E{Key: "a", Value: 1.0}, bson.E{Key: "_id", Value: int64(1)})}, true},
-		"longer":      {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1}, bson.E{Key: "b", Value: 1})}, true},
-		"mixed":       {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: 1})}, false},
-		"short":       {index{Key: key(bson.E{Key: "a", Value: -1})}, false},
-		"other order": {index{Key: key(bson.E{Key: "_id", Value: -1}, bson.E{Key: "a", Value: -1})}, false},
-		"hashed":      {index{Key: key(bson.E{Key: "a", Value: "hashed"}, bson.E{Key: "_id", Value: -1})}, false},
-		"hidden":      {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1}), Hidden: true}, false},
-		"partial":     {index{Key: key(bson.E{Key: "a", Value: -1}, bson.E{Key: "_id", Value: -1}), Partial: key()}, false},
-	} {
-		if got := c.index.hasOrder(want); got != c.fits {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
 func TestAListIsNewestFirst(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d := newWriteRig(t, s)
@@ -296,107 +240,6 @@ func TestOperatorsInAListAreText(t *testing.T) {
 	})
 }
 
-func TestACursorBelongsToItsList(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newWriteRig(t, s)
-		for range 3 {
-			d.insert(t, "u")
-		}
-		page, err := d.List(testContext(t), Query{Limit: 1})
-		if err != nil || page.Next == "" {
-			t.Fatalf("%+v, %v", page, err)
-		}
-		cursor := func(at any) string {
-			data, err := bson.Marshal(at)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return base64.RawURLEncoding.EncodeToString(data)
-		}
-		digest := Query{}.digest()
-		for _, q := range []Query{
-			{After: page.Next, UserID: "u"},
-			{After: page.Next, IncludeInactive: true},
-			{After: "x"},
-			{After: page.Next[1:]},
-			{After: page.Next + "A"},
-			{After: page.Next[:len(page.Next)-4]},
-			{After: cursor(bson.D{})},
-			{After: cursor(bson.D{{Key: "c", Value: made}, {Key: "l", Value: digest}})},
-			{After: cursor(bson.D{{Key: "i", Value: "a"}, {Key: "l", Value: digest}})},
-			{After: cursor(bson.D{{Key: "c", Value: made}, {Key: "i", Value: bson.Regex{Pattern: "a"}}, {Key: "l", Value: digest}})},
-			{After: cursor(bson.D{{Key: "c", Value: made}, {Key: "i", Value: "a"}})},
-		} {
-			q.Limit = 1
-			if _, err := d.List(testContext(t), q); !errors.Is(err, ErrCursor) {
-				t.Errorf("%+v: %v", q, err)
-			}
-		}
-		// A value in a cursor is a value and not an expression.
-		for _, value := range []any{"$created_at", bson.D{{Key: "$ne", Value: 1}}, bson.D{{Key: "$where", Value: "1"}}} {
-			q := Query{Limit: 5, After: cursor(bson.D{{Key: "c", Value: value}, {Key: "i", Value: "a"}, {Key: "l", Value: digest}})}
-			if _, err := d.List(testContext(t), q); err != nil {
-				t.Errorf("%v: %v", value, err)
-			}
-		}
-	})
-}
-
-func FuzzCursor(f *testing.F) {
-	f.Add("", "u", false)
-	f.Add("JAAAAAljAAAAAAAAAAAAAmkAAgAAAGEABWwACAAAAAB4eHh4eHh4eAA", "", true)
-	f.Fuzz(func(t *testing.T, cursor, user string, inactive bool) {
-		at, err := parseCursor(Query{After: cursor, UserID: user, IncludeInactive: inactive})
-		if err == nil && (at.ID.Validate() != nil || at.CreatedAt.Validate() != nil) {
-			t.Errorf("%q is taken as %v", cursor, at)
-		}
-	})
-}
-
-// TestALaterPageBeginsAtItsPosition: its filter has a bound that an index can use. $expr
-// with $ifNull cannot, so that each page would be read from the beginning of the list.
-func TestALaterPageBeginsAtItsPosition(t *testing.T) {
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		d := newWriteRig(t, s)
-		var filters []bson.Raw
-		client := s.Connect(t, s.Options("").SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
-			if e.CommandName == "find" {
-				filters = append(filters, slices.Clone(e.Command.Lookup("filter").Document()))
-			}
-		}}))
-		store, err := New(Config{Client: client, Database: d.database.Name()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 3 {
-			d.store(t, fmt.Sprint(i), bson.E{Key: "created_at", Value: made.Add(time.Duration(i) * time.Second)})
-		}
-		for _, createdAt := range []string{"created_at", ""} {
-			store.schema.CreatedAt, filters = createdAt, nil
-			var got []string
-			for q := (Query{Limit: 1}); ; {
-				page, err := store.List(testContext(t), q)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, page.Keys[0].Record.KeyID)
-				if q.After = page.Next; q.After == "" {
-					break
-				}
-			}
-			if strings.Join(got, " ") != "2 1 0" || len(filters) != 3 {
-				t.Fatalf("by %q: keys %v by %d finds", createdAt, got, len(filters))
-			}
-			first := cmp.Or(createdAt, idField)
-			for i, filter := range filters {
-				if _, err := filter.LookupErr(first, "$not", "$gt"); (err == nil) != (i > 0) {
-					t.Errorf("by %q, page %d: %s", createdAt, i+1, filter)
-				}
-			}
-		}
-	})
-}
-
 // TestASlowListNamesTheIndex that would serve it. The server has less time than the
 // caller, so that it is the server that says it.
 func TestASlowListNamesTheIndex(t *testing.T) {
@@ -404,12 +247,12 @@ func TestASlowListNamesTheIndex(t *testing.T) {
 		d := newWriteRig(t, s)
 		d.fail(t, "alwaysOn", commands("find"), bson.E{Key: "errorCode", Value: codeMaxTimeMSExpired})
 		for keys, q := range map[string]Query{
-			`{"user_id": 1, "created_at": -1, _id: -1}`:    {UserID: "u", OrgID: "o"},
-			`{"org_id": 1, "created_at": -1, _id: -1}`:     {OrgID: "o", UnusedFor: time.Hour},
-			`{"project_id": 1, "created_at": -1, _id: -1}`: {ProjectID: "p"},
-			`{"expires_at": 1}`:                            {ExpiresWithin: time.Hour},
-			`{"last_used": 1}`:                             {UnusedFor: time.Hour},
-			`{"created_at": -1, _id: -1}`:                  {},
+			`{"user_id": 1, "created_at": -1, "_id": -1}, {partialFilterExpression: {"user_id": {$exists: true}}}`:       {UserID: "u", OrgID: "o"},
+			`{"org_id": 1, "created_at": -1, "_id": -1}, {partialFilterExpression: {"org_id": {$exists: true}}}`:         {OrgID: "o", UnusedFor: time.Hour},
+			`{"project_id": 1, "created_at": -1, "_id": -1}, {partialFilterExpression: {"project_id": {$exists: true}}}`: {ProjectID: "p"},
+			`{"expires_at": 1}`:             {ExpiresWithin: time.Hour},
+			`{"last_used": 1}`:              {UnusedFor: time.Hour},
+			`{"created_at": -1, "_id": -1}`: {},
 		} {
 			q.Limit, q.Now = 5, made
 			_, err := d.List(testContext(t), q)

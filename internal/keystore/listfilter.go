@@ -1,32 +1,83 @@
 package keystore
 
 import (
-	"crypto/sha256"
-	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/keytail/keytail/internal/apikey"
 )
 
-// filterOf returns the filter of a list. The error is ErrCannotStore, and names
-// the flag of a field that the mapping lacks: without it the filter would find
-// the keys of everyone.
-func (s Schema) filterOf(q Query) (bson.D, error) {
-	filter := bson.D{}
-	for _, owner := range []struct{ field, id, what, flag string }{
+// pageFilter returns the filter of a page. Where it is an $or, each of its branches is
+// complete in itself: one value of the owner by whom the list is read, one range of the
+// order, and all other conditions. So each branch is one range of an index that has the
+// owner and the order, and the server merges them without sorting ("$or and sort
+// Operations" in MongoDB's manual).
+//
+// The error is ErrCursor, or ErrCannotStore: without the field of a condition
+// the filter would find the keys of everyone.
+func (s Schema) pageFilter(q Query) (bson.D, error) {
+	owners, others, err := s.ownerFilters(q)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := s.stateFilter(q)
+	if err != nil {
+		return nil, err
+	}
+	ranges := []bson.D{{}}
+	if q.After != "" {
+		at, err := s.parseCursor(q)
+		if err != nil {
+			return nil, err
+		}
+		ranges = s.rangesAfter(at)
+	}
+	var branches []bson.D
+	for _, owner := range owners {
+		for _, r := range ranges {
+			branches = append(branches, allOf(owner, r, others, rest))
+		}
+	}
+	return anyOf(branches), nil
+}
+
+// ownerRole is a condition on an owner of keys.
+type ownerRole struct{ field, id, what, flag string }
+
+// owners returns the conditions on owners, the one that selects fewest first.
+func (s Schema) owners(q Query) []ownerRole {
+	all := []ownerRole{
 		{s.UserID, q.UserID, "a user id", "map-user-id"},
 		{s.OrgID, q.OrgID, "an organisation", "map-org-id"},
 		{s.ProjectID, q.ProjectID, "a project", "map-project-id"},
-	} {
-		switch {
-		case owner.id == "":
-		case owner.field == "":
-			return nil, noField(owner.what, owner.flag)
-		default:
-			filter = append(filter, bson.E{Key: owner.field, Value: bson.D{{Key: "$in", Value: idCandidates(owner.id)}}})
+	}
+	return slices.DeleteFunc(all, func(r ownerRole) bool { return r.id == "" })
+}
+
+// ownerFilters returns a filter for each value that the first owner's id can have in a
+// document, and one for all other owners. The filters are empty without an owner.
+func (s Schema) ownerFilters(q Query) (first []bson.D, others bson.D, err error) {
+	roles := s.owners(q)
+	for _, r := range roles {
+		if r.field == "" {
+			return nil, nil, noField(r.what, r.flag)
 		}
 	}
+	if len(roles) == 0 {
+		return []bson.D{{}}, nil, nil
+	}
+	for _, value := range idCandidates(roles[0].id) {
+		first = append(first, condition(roles[0].field, "$eq", value))
+	}
+	for _, r := range roles[1:] {
+		others = append(others, condition(r.field, "$in", idCandidates(r.id))...)
+	}
+	return first, others, nil
+}
+
+// stateFilter finds keys by what is not an owner.
+func (s Schema) stateFilter(q Query) (bson.D, error) {
 	unused, err := s.unusedFilter(q)
 	if err != nil {
 		return nil, err
@@ -35,11 +86,10 @@ func (s Schema) filterOf(q Query) (bson.D, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter = append(append(filter, unused...), expiring...)
-	if !q.IncludeInactive {
-		filter = append(filter, s.activeFilter()...)
+	if q.IncludeInactive {
+		return allOf(unused, expiring), nil
 	}
-	return filter, nil
+	return allOf(unused, expiring, s.activeFilter()), nil
 }
 
 // noField returns the error of a query by a role that the mapping lacks.
@@ -105,13 +155,4 @@ func (s Schema) expiringFilter(q Query) (bson.D, error) {
 func (q Query) belongs(r *apikey.Record) bool {
 	is := func(wanted, id string) bool { return wanted == "" || wanted == id }
 	return is(q.UserID, r.UserID) && is(q.OrgID, r.OrgID) && is(q.ProjectID, r.ProjectID)
-}
-
-// digest identifies a list: a caller that continued with the cursor of another
-// list would miss keys without an error. It does not cover Now, so that a list
-// can be continued later.
-func (q Query) digest() []byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %v %d %d", q.UserID, q.OrgID, q.ProjectID, q.IncludeInactive, q.UnusedFor, q.ExpiresWithin))
-	const enough = 8
-	return sum[:enough]
 }

@@ -140,36 +140,9 @@ func TestAListWithoutTheFieldIsRefused(t *testing.T) {
 	s := DefaultSchema()
 	s.OrgID, s.ProjectID = "", ""
 	for flag, q := range map[string]Query{"--map-org-id": {UserID: "u", OrgID: "o"}, "--map-project-id": {ProjectID: "p"}} {
-		filter, err := s.filterOf(q)
+		filter, err := s.pageFilter(q)
 		if !errors.Is(err, ErrCannotStore) || !strings.Contains(err.Error(), flag) || filter != nil {
 			t.Errorf("%+v: got %v, %v", q, filter, err)
-		}
-	}
-}
-
-// TestACursorIsOfTheSameSelection: a list goes on later, but not with other conditions.
-func TestACursorIsOfTheSameSelection(t *testing.T) {
-	t.Parallel()
-	first := Query{UserID: "u", OrgID: "o", ProjectID: "p", UnusedFor: 1, ExpiresWithin: 2}
-	digest := string(first.digest())
-	later := first
-	later.Now, later.Limit, later.After = made, 7, "x"
-	if string(later.digest()) != digest {
-		t.Error("a list cannot go on later")
-	}
-	for i, change := range []func(*Query){
-		func(q *Query) { q.UserID = "v" },
-		func(q *Query) { q.OrgID = "v" },
-		func(q *Query) { q.ProjectID = "v" },
-		func(q *Query) { q.OrgID, q.ProjectID = "p", "o" },
-		func(q *Query) { q.UserID, q.OrgID = `u" "o`, "" },
-		func(q *Query) { q.IncludeInactive = true },
-		func(q *Query) { q.UnusedFor = 3 },
-		func(q *Query) { q.ExpiresWithin = 3 },
-	} {
-		q := first
-		if change(&q); string(q.digest()) == digest {
-			t.Errorf("change %d has the same digest", i)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/zap"
 )
 
@@ -57,7 +58,8 @@ func (s *Store) checkDocuments(ctx context.Context) error {
 	brief, cancel := context.WithTimeout(ctx, s.surveyWithin)
 	defer cancel()
 	found, err := s.startSample(brief)
-	if err != nil && ctx.Err() == nil && brief.Err() != nil {
+	// The server gives up a little before the deadline, by the maxTimeMS that the driver sends.
+	if err != nil && ctx.Err() == nil && (brief.Err() != nil || mongo.IsTimeout(err)) {
 		s.logger.Warn("the server did not return the first documents of the collection in time, so it is unknown whether the mapping fits them: run keytail doctor, and see the log for documents that cannot be read as keys",
 			zap.String("collection", s.Namespace()), zap.Duration("waited", s.surveyWithin))
 		return nil

@@ -36,7 +36,7 @@ func TestScanSeesEveryDocumentOnce(t *testing.T) {
 			t.Fatalf("Count is %d, %v", n, err)
 		}
 		seen := map[apikey.DocID]int{}
-		err = store.Scan(t.Context(), 0, func(d Document) error {
+		err = store.Scan(t.Context(), 0, func(d *Document) error {
 			seen[d.ID]++
 			if !d.HasHash {
 				t.Errorf("%s has no hash", d.Record.KeyID)
@@ -71,11 +71,11 @@ func TestScanEndsWithTheErrorOfSee(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop, calls := errors.New("enough"), 0
-		if err := store.Scan(t.Context(), 0, func(Document) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
+		if err := store.Scan(t.Context(), 0, func(*Document) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
 			t.Fatalf("got %v after %d calls", err, calls)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		err = store.Scan(ctx, 0, func(Document) error { cancel(); return ctx.Err() })
+		err = store.Scan(ctx, 0, func(*Document) error { cancel(); return ctx.Err() })
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}

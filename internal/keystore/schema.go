@@ -99,11 +99,24 @@ func DefaultSchema() Schema {
 	}
 }
 
-// Ignorable returns the root fields whose updates change no verdict, so that a
-// change stream may leave out updates of only these fields. The list may be
-// empty, but is never nil: it becomes an array in the stream's filter.
-func (s Schema) Ignorable() []string {
-	names := []string{}
+// DecodedFields returns the root fields that Decode reads: _id, and those of the
+// roles that decide or are passed on. What Decode returns depends on nothing
+// else in a document, so a change stream may leave out updates that touch none
+// of them (changestream/DESIGN.md, "Only fields that decide").
+func (s Schema) DecodedFields() []string {
+	// The decoder itself says what it reads, so that this list cannot be shorter.
+	names := []string{idField}
+	for _, f := range s.fields() {
+		if s.kindOf(f.name) != fieldUnread {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// usageFields returns the root fields that keytail writes when keys are used.
+func (s Schema) usageFields() []string {
+	var names []string
 	for _, name := range []string{s.LastUsed, s.UsageCount} {
 		if name != "" {
 			names = append(names, name)

@@ -14,7 +14,8 @@ func TestDefaultSchemaIsValid(t *testing.T) {
 	if err := DefaultSchema().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"last_used", "usage_count"}, DefaultSchema().Ignorable()); diff != "" {
+	want := []string{"_id", "key_hash", "is_active", "user_id", "org_id", "project_id", "name", "scopes", "allowed_ips", "expires_at", "metadata"}
+	if diff := cmp.Diff(want, DefaultSchema().DecodedFields()); diff != "" {
 		t.Error(diff)
 	}
 }

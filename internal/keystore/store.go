@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -31,6 +32,10 @@ type Config struct {
 	// HashSecret is the secret of the schema's hash algorithm; fewer than 16 bytes
 	// give a warning at start. Nil: none.
 	HashSecret []byte
+	// ReadPreference is which members serve what no request waits for: Scan and
+	// FindByIDs. Each read is at or after its cluster time on whichever member.
+	// Nil: the primary.
+	ReadPreference *readpref.ReadPref
 	// Logger logs defective documents, by _id. Nil: nothing is logged.
 	Logger *zap.Logger
 	// Registerer registers the metrics of defective and ambiguous documents.
@@ -39,13 +44,23 @@ type Config struct {
 }
 
 // Store reads and writes the keys of one collection. It is safe for concurrent
-// use and starts no goroutine.
+// use. Only Scan starts goroutines, which have stopped when it returns.
 type Store struct {
 	client   *mongo.Client
 	database *mongo.Database
 	// keys is the collection for reads with read concern majority and for
 	// writes, which a majority must acknowledge.
 	keys *mongo.Collection
+	// background is the collection for reads that no request waits for, on the
+	// members of Config.ReadPreference.
+	background *mongo.Collection
+	// backgroundIsMovable: those members are not the primary alone, and allow it.
+	backgroundIsMovable bool
+	// scanFailed: the cursor of the last scan on those members has failed, so the next
+	// scan reads from the primary.
+	scanFailed atomic.Bool
+	// scanStart is scanStartTimeout. A test may change it.
+	scanStart time.Duration
 	// linearizable is the collection for reads that are made when the cache is
 	// too old.
 	linearizable *mongo.Collection
@@ -87,12 +102,18 @@ func New(cfg Config) (*Store, error) {
 		secretIsShort: len(cfg.HashSecret) > 0 && len(cfg.HashSecret) < apikey.MinSecretLen,
 		logger:        cfg.Logger.Named("keystore"),
 
+		scanStart:    scanStartTimeout,
 		surveyWithin: startSurveyWithin,
 		surveyBytes:  maxSurveyBytes,
 	}
 	s.keys = s.database.Collection(cfg.Schema.Collection)
 	if !guard.Majority {
 		s.keys = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Local()))
+	}
+	s.background = s.keys
+	if !mongoclient.IsPrimary(cfg.ReadPreference) {
+		s.background = s.keys.Clone(options.Collection().SetReadPreference(cfg.ReadPreference))
+		s.backgroundIsMovable = mongoclient.AllowsPrimary(cfg.ReadPreference)
 	}
 	s.linearizable = s.keys.Clone(options.Collection().SetReadConcern(readconcern.Linearizable()))
 	return s, s.defects.register(cfg.Registerer)

@@ -441,6 +441,22 @@ func TestPrepareDoesNotWaitForDocuments(t *testing.T) {
 	})
 }
 
+// TestPrepareGoesOnWhenTheServerGivesUp: it ends a command by its maxTimeMS before the deadline.
+func TestPrepareGoesOnWhenTheServerGivesUp(t *testing.T) {
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		const app = "a server that gives up"
+		f := newFixture(t, s, func(c *Config) { c.Client = s.Connect(t, s.Options(app)) })
+		f.insert(t, keyOf(t, "a", bson.E{Key: "key_hash", Value: "$2b$10$leak1"}))
+		(&writeRig{server: s, app: app}).fail(t, once(1), commands("find"), bson.E{Key: "errorCode", Value: 50})
+		if err := f.checkDocuments(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if said := f.logs.FilterMessageSnippet("did not return the first documents"); said.Len() != 1 {
+			t.Errorf("it was logged %d times", said.Len())
+		}
+	})
+}
+
 func TestPrepareWarnsOnceOfAFewBrokenDocuments(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		docs := []any{keyOf(t, "broken", bson.E{Key: "user_id", Value: absent})}

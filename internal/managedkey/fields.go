@@ -70,6 +70,14 @@ func checkID(name string, id *string) error {
 	if err := apikey.ValidID(*id); err != nil {
 		return Invalid(name + " is not valid: " + err.Error())
 	}
+	return checkNoKey(name, *id)
+}
+
+// checkNoKey refuses a key in the place of a text that the collection and the audit keep.
+func checkNoKey(name, text string) error {
+	if apikey.IsGenerated(text) {
+		return Invalid(name + apikey.GeneratedAdvice)
+	}
 	return nil
 }
 
@@ -80,7 +88,7 @@ func (f *Fields) checkName() error {
 	if err := apikey.ValidName(*f.Name); err != nil {
 		return Invalid("name is not valid: " + err.Error())
 	}
-	return nil
+	return checkNoKey("name", *f.Name)
 }
 
 func (f *Fields) checkScopes() error {
@@ -94,6 +102,9 @@ func (f *Fields) checkScopes() error {
 	for i, scope := range *f.Scopes {
 		if err := apikey.ValidScope(scope); err != nil {
 			return Invalid(fmt.Sprintf("scopes[%d] is not valid: %v", i, err))
+		}
+		if err := checkNoKey(fmt.Sprintf("scopes[%d]", i), scope); err != nil {
+			return err
 		}
 		total += len(scope)
 	}

@@ -14,7 +14,7 @@ import (
 // collections from it read with read concern majority from the primary, and
 // write with write concern majority, regardless of the settings of the client.
 // Uses that need something else (linearizable reads, last_used with w: 1) clone
-// such a collection.
+// such a collection; OnMembers makes the handle for what may read from secondaries.
 //
 // A handle that comes from the client itself inherits the client's concerns,
 // which come from a connection string or from an embedding program. A test
@@ -23,8 +23,13 @@ func Database(client *mongo.Client, name string) *mongo.Database {
 	if !guard.OwnConcerns {
 		return client.Database(name)
 	}
-	return client.Database(name, options.Database().
+	return client.Database(name, ownConcerns())
+}
+
+// ownConcerns are the options of every handle.
+func ownConcerns() *options.DatabaseOptionsBuilder {
+	return options.Database().
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()).
-		SetWriteConcern(writeconcern.Majority()))
+		SetWriteConcern(writeconcern.Majority())
 }

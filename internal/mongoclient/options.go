@@ -55,8 +55,8 @@ func concernOptions() []Option {
 			Why: "Keys, heartbeats and the audit are written with `w: majority`, which includes the journal unless the replica set is configured otherwise.",
 		},
 		{
-			Name: "maxStalenessSeconds", Aliases: []string{"maxStaleness"}, Effect: Overridden,
-			Why: "keytail reads only from the primary. The driver rejects this option without `readPreference`, and together with `primary`.",
+			Name: "maxStalenessSeconds", Aliases: []string{"maxStaleness"}, Effect: Kept,
+			Why: "Which secondaries `--read-preference` may choose, at least 90 s; without that flag it is not used. The driver rejects this option without `readPreference`, and together with `primary`.",
 		},
 		{
 			Name: "readConcernLevel", Effect: Overridden, same: []string{"majority"},
@@ -64,11 +64,11 @@ func concernOptions() []Option {
 		},
 		{
 			Name: "readPreference", Effect: Overridden, same: []string{"primary"},
-			Why: "keytail reads only from the primary: a secondary can be behind by any amount of time.",
+			Why: "The flag `--read-preference` decides which members serve the change stream and scans. What a request waits for is read from the primary: a secondary can be behind by any amount of time.",
 		},
 		{
-			Name: "readPreferenceTags", Effect: Overridden,
-			Why: "keytail reads only from the primary. The driver rejects this option without `readPreference`, and together with `primary`.",
+			Name: "readPreferenceTags", Effect: Kept,
+			Why: "Which members `--read-preference` may choose; without that flag it is not used. The driver rejects this option without `readPreference`, and together with `primary`.",
 		},
 		{
 			Name: "retryReads", Effect: Overridden, same: []string{"true"},
@@ -95,7 +95,7 @@ func poolOptions() []Option {
 		},
 		{Name: "minPoolSize", Effect: Kept, Why: "The number of connections that stay open while idle."},
 		{Name: "maxConnecting", Effect: Kept, Why: "How many connections are opened concurrently."},
-		{Name: "maxIdleTimeMS", Effect: Kept, Why: "The connection of the change stream is never idle for longer than a second."},
+		{Name: "maxIdleTimeMS", Effect: Kept, Why: fmt.Sprintf("When an idle connection is closed. Default %v. The connection of the change stream is never idle for longer than a second.", maxIdleTime)},
 	}
 }
 
@@ -148,7 +148,7 @@ func plainOptions() []Option {
 		{Name: "compressors", Effect: Kept, Why: "Compression between keytail and the server."},
 		{Name: "zlibCompressionLevel", Effect: Kept, Why: "Compression between keytail and the server."},
 		{Name: "zstdCompressionLevel", Effect: Kept, Why: "Compression between keytail and the server."},
-		{Name: "localThresholdMS", Effect: NoEffect, Why: "Only the primary is used. On a sharded cluster it chooses between mongos processes."},
+		{Name: "localThresholdMS", Effect: Kept, Why: "How much slower than the nearest member another one may be that `--read-preference` chooses. On a sharded cluster it chooses between mongos processes."},
 		{Name: "maxAdaptiveRetries", Effect: Kept, Why: "How often the driver repeats a command that an overloaded server has rejected."},
 		{Name: "enableOverloadRetargeting", Effect: Kept, Why: "On which server the driver repeats it. There is only one primary."},
 		{Name: "srvMaxHosts", Effect: Kept, Why: "How many hosts of a DNS record are used (mongodb+srv). The driver rejects it together with replicaSet."},

@@ -16,15 +16,25 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
+// DefaultPoolSize keeps the connections of a thousand instances, all with a full pool, below the
+// 65,536 that a mongod accepts by default; at a millisecond a read it is 42,000 reads a second for
+// each instance. (The driver's default is 100.)
+const DefaultPoolSize = 50
+
 const (
 	// appName is how MongoDB's logs and currentOp name keytail's connections.
 	appName = "keytail"
-	// maxPoolSize is the driver's default. It is a constant here because the
-	// number of fills and direct reads is limited to less (Settings.MaxReads).
-	maxPoolSize = 100
-	// reservedConnections are used by the stream, the heartbeat, the refresh
-	// and the scan.
-	reservedConnections = 4
+	// maxPoolSize: the number of fills and direct reads is limited to less
+	// (Settings.MaxReads).
+	maxPoolSize = DefaultPoolSize
+	// maxIdleTime closes the connections that a burst of reads has opened. The driver's default
+	// keeps them forever.
+	maxIdleTime = time.Minute
+	// reservedConnections are for what uses the pool beside the reads of keys, each one
+	// connection at a time: the change stream, the heartbeat, the list of instances, the
+	// scan with its audit, the refresh, the writes of uses, the watch over the unique index,
+	// and a request of the admin API with its audit entry.
+	reservedConnections = 8
 	// lowMaxReads is the limit below which a small number of reads is worth a
 	// log line.
 	lowMaxReads = 16
@@ -66,6 +76,8 @@ type Settings struct {
 	// not follow. None contains a value that could be secret.
 	Notes []string
 
+	// given is the read preference of the connection string. Nil: it has none.
+	given   *readpref.ReadPref
 	names   *setNames
 	members *members
 }
@@ -80,6 +92,7 @@ func ForURI(uri string) (*Settings, error) {
 		Options: options.Client().
 			SetAppName(appName).
 			SetMaxPoolSize(maxPoolSize).
+			SetMaxConnIdleTime(maxIdleTime).
 			SetServerSelectionTimeout(selectionTimeouts.fallback).
 			SetConnectTimeout(connectTimeouts.fallback).
 			SetHeartbeatInterval(heartbeatIntervals.fallback).
@@ -96,6 +109,7 @@ func ForURI(uri string) (*Settings, error) {
 	if s.Options.LoadBalanced != nil && *s.Options.LoadBalanced {
 		return nil, errors.New(checkLoadBalanced("true"))
 	}
+	s.given = s.Options.ReadPreference
 	s.override()
 	s.MaxReads = s.maxReads()
 	s.noteUnencrypted()
@@ -177,8 +191,8 @@ func isRemote(host string) bool {
 	return host != "localhost" && (err != nil || !ip.Unmap().IsLoopback())
 }
 
-// Pool is the most connections that the client has at a time, besides those with
-// which the driver monitors the servers. A pool without a limit counts as MaxReads does.
+// Pool is the most connections that the client has to one member at a time, besides those
+// with which the driver monitors it. A pool without a limit counts as MaxReads does.
 func (s *Settings) Pool() int { return int(s.MaxReads) + reservedConnections }
 
 func (s *Settings) note(format string, args ...any) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
+	"github.com/keytail/keytail/internal/history"
 )
 
 // FalseAcknowledgement: an answer ignores a write although the fleet reported, before
@@ -22,6 +23,9 @@ func (h *History) AddAcknowledgement(covers, at time.Time) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.acknowledgementCount++
+	if r := h.recorder; r != nil {
+		r.add(&history.Acknowledgement{Scope: history.Fleet, At: r.at(at), Covers: r.at(covers)})
+	}
 	// Sorted by at, each with the latest covers so far.
 	i, _ := slices.BinarySearchFunc(h.acknowledgements, at, func(r acknowledgement, at time.Time) int { return r.at.Compare(at) })
 	if i > 0 && h.acknowledgements[i-1].covers.After(covers) {
@@ -48,5 +52,5 @@ func (h *History) falseAcknowledgement(a Answer, spans []span) (Violation, bool)
 	if isPossible(a.Code, spans, w) {
 		return Violation{}, false
 	}
-	return Violation{Answer: a, Rule: FalseAcknowledgement, Why: "the fleet reported synced at " + clock(r.at) + "; " + history(spans, w)}, true
+	return Violation{Answer: a, Rule: FalseAcknowledgement, Why: "the fleet reported synced at " + clock(r.at) + "; " + possible(spans, w)}, true
 }

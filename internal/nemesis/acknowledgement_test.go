@@ -53,11 +53,12 @@ func TestUnrecordedKeyAllowsTheDeclaredAnswers(t *testing.T) {
 	h := NewHistory()
 	h.DeclareUnrecorded("k", apikey.NotFound, apikey.Disabled)
 	for _, code := range []apikey.Code{apikey.NotFound, apikey.Disabled, apikey.NotFound, apikey.Unavailable, apikey.Valid} {
-		h.AddAnswer(Answer{Key: "k", Code: code, Asked: time.Now(), Given: time.Now()})
+		now := time.Now()
+		h.AddAnswer(Answer{Key: "k", Code: code, Asked: now, Given: now, AsOf: now})
 	}
 	found := h.Check(time.Minute)
-	if len(found) != 1 || found[0].Answer.Code != apikey.Valid {
-		t.Errorf("found %v, want only the VALID answer", found)
+	if len(found) != 2 || found[0].Answer.Code != apikey.Valid || found[1].Answer.Code != apikey.Valid {
+		t.Errorf("found %v, want only the VALID answer, by two rules", found)
 	}
 	if r := h.CheckRegister(time.Second); r.Keys != 0 {
 		t.Errorf("an unrecorded key was checked as a register: %v", r)

@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -48,13 +49,18 @@ func (h *History) Availability() Availability {
 	return h.availability
 }
 
+// during reports whether a fault overlaps the request.
+func (h *History) during(a Answer) bool {
+	return slices.ContainsFunc(h.faults, func(f Fault) bool {
+		return !f.From.After(a.Given) && (f.To.IsZero() || !f.To.Before(a.Asked))
+	})
+}
+
 // count adds an answer to the availability.
 func (h *History) count(a Answer) {
-	during, after := false, false
+	during, after := h.during(a), false
 	for _, f := range h.faults {
-		began := !f.From.After(a.Given)
-		during = during || began && (f.To.IsZero() || !f.To.Before(a.Asked))
-		after = after || began && !f.To.Add(Grace).Before(a.Asked)
+		after = after || !f.From.After(a.Given) && !f.To.Add(Grace).Before(a.Asked)
 	}
 	switch {
 	case during:

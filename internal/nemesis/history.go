@@ -34,6 +34,11 @@ type Answer struct {
 	// AsOf and Staleness are what the answer reports.
 	AsOf      time.Time
 	Staleness time.Duration
+	// NoAge: the answer comes from a cache that reports no age. It is judged as if it reported
+	// max_stale, the greatest age that is allowed.
+	NoAge bool
+	// Revision is the cluster time that the answer reports. No rule uses it; it is recorded.
+	Revision uint64
 	// Instance is the name of the instance that answered.
 	Instance string
 	// Cached: the answer came from the cache.
@@ -80,6 +85,9 @@ type History struct {
 	availability Availability
 	outages      []Outage
 	memories     map[string]*memory
+	score        scoring
+	// recorder writes the history into a file. Nil: it is not recorded.
+	recorder *recorder
 }
 
 // NewHistory returns an empty history.
@@ -122,6 +130,7 @@ func (h *History) AddAnswer(a Answer) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.answers = append(h.answers, a)
+	h.recorder.answer(&a)
 	h.counted++
 	if a.Code == apikey.Unavailable {
 		h.unavailable++

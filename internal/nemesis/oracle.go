@@ -20,8 +20,12 @@ type Violation struct {
 
 func (v Violation) String() string {
 	a := v.Answer
-	return fmt.Sprintf("%s: %s answered %v for %s at %s (asked %v before, cached %v), as of %s, staleness %v: %s",
-		v.Rule, a.Instance, a.Code, a.Key, clock(a.Given), a.Given.Sub(a.Asked), a.Cached, clock(a.AsOf), a.Staleness, v.Why)
+	age := fmt.Sprintf("as of %s, staleness %v", clock(a.AsOf), a.Staleness)
+	if a.NoAge {
+		age = "with no age"
+	}
+	return fmt.Sprintf("%s: %s answered %v for %s at %s (asked %v before, cached %v), %s: %s",
+		v.Rule, a.Instance, a.Code, a.Key, clock(a.Given), a.Given.Sub(a.Asked), a.Cached, age, v.Why)
 }
 
 func clock(t time.Time) string { return t.Format("15:04:05.000000") }
@@ -103,18 +107,13 @@ func (h *History) CheckUntil(maxStale time.Duration, before time.Time) []Violati
 	byKey := map[string][]span{}
 	for _, a := range h.answers[:n] {
 		if _, known := byKey[a.Key]; !known {
-			byKey[a.Key] = spans(h.writes[a.Key])
-		}
-		if found, unrecorded := h.checkUnrecorded(a); unrecorded {
-			h.found = append(h.found, found...)
-			h.count(a)
-			continue
+			byKey[a.Key] = h.spansOf(a.Key)
 		}
 		h.found = append(h.found, check(a, byKey[a.Key], maxStale)...)
 		if v, wrong := h.falseAcknowledgement(a, byKey[a.Key]); wrong {
 			h.found = append(h.found, v)
 		}
-		if v, wrong := h.withheld(a, maxStale); wrong {
+		if v, wrong := h.withheld(a, maxStale); wrong && !a.NoAge {
 			h.found = append(h.found, v)
 		}
 		if v, wrong := h.falseNotFound(a); wrong {
@@ -122,7 +121,13 @@ func (h *History) CheckUntil(maxStale time.Duration, before time.Time) []Violati
 		}
 		h.count(a)
 		h.delay(a)
-		h.register.add(a, h.writes[a.Key])
+		if _, unrecorded := h.unrecorded[a.Key]; unrecorded {
+			continue
+		}
+		h.score.add(a, byKey[a.Key], maxStale, h.during(a))
+		if !a.NoAge {
+			h.register.add(a, h.writes[a.Key])
+		}
 	}
 	h.answers = append([]Answer(nil), h.answers[n:]...)
 	return append([]Violation(nil), h.found...)
@@ -134,19 +139,23 @@ func check(a Answer, spans []span, maxStale time.Duration) (found []Violation) {
 		return nil
 	}
 	wrong := func(rule, why string) { found = append(found, Violation{Answer: a, Rule: rule, Why: why}) }
+	asOf, staleness := a.AsOf, a.Staleness
+	if a.NoAge {
+		asOf, staleness = a.Asked.Add(-maxStale), maxStale
+	}
 	// The answer was made after the request, so its staleness is at least the time from
-	// AsOf to the request.
-	if age := a.Asked.Sub(a.AsOf); a.Staleness < age {
+	// its "as of" to the request.
+	if age := a.Asked.Sub(asOf); staleness < age {
 		wrong(FalseAge, fmt.Sprintf("it was already %v old at the time of the request", age))
-	} else if w := (window{a.Asked, a.AsOf, a.Given}); !isPossible(a.Code, spans, w) {
+	} else if w := (window{a.Asked, asOf, a.Given}); !isPossible(a.Code, spans, w) {
 		// The staleness counts up to some time before the answer arrived.
-		wrong(FalseAge, history(spans, w))
+		wrong(FalseAge, possible(spans, w))
 	}
 	// Weaker than FalseAge, but independent of what the answer reports.
 	if w := (window{a.Asked, a.Asked.Add(-maxStale), a.Given}); a.Code == apikey.Valid && !isPossible(a.Code, spans, w) {
-		wrong(LateAcceptance, history(spans, w))
+		wrong(LateAcceptance, possible(spans, w))
 	}
-	if a.Staleness > maxStale {
+	if staleness > maxStale {
 		wrong(TooOld, fmt.Sprintf("max_stale is %v", maxStale))
 	}
 	return found
@@ -166,8 +175,7 @@ func (h *History) falseNotFound(a Answer) (Violation, bool) {
 			continue
 		}
 		for _, loss := range h.losses[a.Instance] {
-			// The instance may have learned of it a little before the client that did it.
-			since := loss.At.Add(lossMargin)
+			since := knownSince(loss)
 			if slices.Contains(byDrop, loss.Reason) && since.After(gone.From) && since.Before(a.Asked) {
 				return Violation{Answer: a, Rule: FalseNotFound, Why: "the collection did not exist, which the instance knew since " + clock(loss.At)}, true
 			}
@@ -175,6 +183,10 @@ func (h *History) falseNotFound(a Answer) (Violation, bool) {
 	}
 	return Violation{}, false
 }
+
+// knownSince is when the instance knew of a loss: it may have learned of it a little before
+// the client that caused it.
+func knownSince(loss Loss) time.Time { return loss.At.Add(lossMargin) }
 
 // isPossible reports whether the key may have had the state at some time in the window,
 // ends included.
@@ -193,7 +205,7 @@ func (s span) overlaps(w window) bool {
 		!s.begins.After(w.to) && (s.ends.IsZero() || !s.ends.Before(w.asked))
 }
 
-func history(spans []span, w window) string {
+func possible(spans []span, w window) string {
 	text := "between " + clock(w.from) + " and " + clock(w.to) + " possible states were"
 	for _, s := range spans {
 		if s.overlaps(w) {

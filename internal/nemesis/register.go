@@ -116,7 +116,8 @@ func (r Register) String() string {
 // acknowledgement (at any later time, or never, if the outcome is unknown); an answer
 // reads between its "as of" and the time when it was given. This is stronger than
 // FalseAge: the answers of all instances must agree on one order. It stops after the
-// given time.
+// given time, and leaves a key alone after a part of it: a search can take exponentially
+// long, and must not cost the others their check.
 func (h *History) CheckRegister(within time.Duration) Register {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -129,7 +130,7 @@ func (h *History) CheckRegister(within time.Duration) Register {
 			result.Undecided = append(result.Undecided, key)
 			continue
 		}
-		switch porcupine.CheckOperationsTimeout(registerModel, operations(h.writes[key], answers), left) {
+		switch porcupine.CheckOperationsTimeout(registerModel, operations(h.writes[key], answers), min(left, within/keyShare)) {
 		case porcupine.Ok:
 		case porcupine.Illegal:
 			result.Wrong = append(result.Wrong, key)
@@ -141,6 +142,9 @@ func (h *History) CheckRegister(within time.Duration) Register {
 	slices.Sort(result.Wrong)
 	return result
 }
+
+// keyShare is the part of the time that one key may take: nearly all take milliseconds.
+const keyShare = 10
 
 // operations converts the times to nanoseconds since the first of them. Every
 // operation has its own client ID, because reads overlap.

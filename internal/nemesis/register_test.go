@@ -1,6 +1,8 @@
 package nemesis
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -106,6 +108,29 @@ func TestRegisterReportsWhatItDidNotCheck(t *testing.T) {
 	h.AddAnswer(read(time.Now(), "a", apikey.NotFound, 0, 1))
 	h.Check(time.Minute)
 	if got := h.CheckRegister(0); len(got.Undecided) != 1 || got.Undecided[0] != "k" {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestAHardKeyDoesNotCostTheOthersTheirCheck: the search is exponential in writes of unknown outcome.
+func TestAHardKeyDoesNotCostTheOthersTheirCheck(t *testing.T) {
+	zero := time.Now()
+	h := NewHistory()
+	answer := func(key string, code apikey.Code, asOf, given int) {
+		a := read(zero, "a", code, asOf, given)
+		a.Key = key
+		h.AddAnswer(a)
+	}
+	for i := range 40 {
+		h.AddExpiringWrite("hard", apikey.Valid, zero, zero.Add(time.Duration(1000+i)*time.Millisecond))
+	}
+	answer("hard", apikey.Disabled, 10, 20) // no order of the writes explains it
+	const others = 30
+	for i := range others {
+		answer(fmt.Sprint("easy-", i), apikey.NotFound, 0, 1)
+	}
+	h.Check(time.Minute)
+	if got := h.CheckRegister(2 * time.Second); got.Keys != others+1 || !slices.Equal(got.Undecided, []string{"hard"}) {
 		t.Errorf("%v", got)
 	}
 }

@@ -1,14 +1,9 @@
 package nemesis
 
-import (
-	"fmt"
-	"slices"
-
-	"github.com/keytail/keytail/internal/apikey"
-)
+import "github.com/keytail/keytail/internal/apikey"
 
 // DeclareUnrecorded declares a key whose writes are not recorded. The allowed answers
-// and UNAVAILABLE are correct at any time, every other answer is a violation. Such
+// and UNAVAILABLE are possible at any time, every other answer is a violation. Such
 // keys are not checked as registers.
 func (h *History) DeclareUnrecorded(key string, allowed ...apikey.Code) {
 	h.mutex.Lock()
@@ -16,11 +11,14 @@ func (h *History) DeclareUnrecorded(key string, allowed ...apikey.Code) {
 	h.unrecorded[key] = allowed
 }
 
-// checkUnrecorded checks an answer if the key is an unrecorded one.
-func (h *History) checkUnrecorded(a Answer) (found []Violation, unrecorded bool) {
-	allowed, unrecorded := h.unrecorded[a.Key]
-	if unrecorded && a.Code != apikey.Unavailable && !slices.Contains(allowed, a.Code) {
-		found = append(found, Violation{Answer: a, Rule: FalseAge, Why: fmt.Sprintf("only %v is possible at any time", allowed)})
+// spansOf returns the spans of a key.
+func (h *History) spansOf(key string) (all []span) {
+	allowed, unrecorded := h.unrecorded[key]
+	if !unrecorded {
+		return spans(h.writes[key])
 	}
-	return found, unrecorded
+	for _, state := range allowed {
+		all = append(all, span{state: state})
+	}
+	return all
 }

@@ -39,17 +39,17 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	for _, result := range []string{resultComplete, resultTooLarge, resultLost, resultUnreadable, resultFailed} {
 		m.scans.WithLabelValues(result)
 	}
-	for _, why := range reasons() {
-		m.requests.WithLabelValues(string(why))
+	for _, c := range causes() {
+		m.requests.WithLabelValues(string(c.why))
 	}
 	return m, instrument.Register(registerer, m.scans, m.requests, m.pause)
 }
 
 func resultOf(err error) string {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, keycache.ErrScanFits):
 		return resultComplete
-	case errors.Is(err, keycache.ErrScanEvicted), errors.Is(err, errTooLarge):
+	case errors.Is(err, keycache.ErrScanEvicted), errors.Is(err, keycache.ErrScanOutgrown), errors.Is(err, errTooLarge):
 		return resultTooLarge
 	case errors.Is(err, keycache.ErrScanLost):
 		return resultLost

@@ -23,6 +23,8 @@ type repairPace struct {
 	// ended is when the last scan of any kind ended, next when a repair may
 	// follow it.
 	ended, next time.Time
+	// random is Config.Random.
+	random func() float64
 }
 
 // earliest returns when a repair may begin that was requested at this time.
@@ -39,7 +41,7 @@ func (p *repairPace) scanned(now time.Time, repair bool) {
 	if repair {
 		p.pause = min(max(2*p.pause, firstPause), p.longest)
 	}
-	p.next = now.Add(timing.Jitter(p.pause, jitter))
+	p.next = now.Add(timing.JitterBy(p.random, p.pause, jitter))
 }
 
 // The first scans of epochs are not paced like repairs, because until the first
@@ -77,3 +79,8 @@ func (f *firstScanPace) scanned(now time.Time) {
 	f.ended[f.next] = now
 	f.next = (f.next + 1) % firstScans
 }
+
+// optionalShare is the part of the time, as a divisor, that optional scans take
+// at most: however often they are requested, nine times the duration of a scan
+// passes between two of them.
+const optionalShare = 10

@@ -15,10 +15,13 @@ import (
 // auditEvery is the audit interval where a test waits for an audit.
 const auditEvery = 10 * time.Minute
 
-// paced runs f on a simulated clock, with the default pauses.
+// paced runs f on a simulated clock, with the default pauses. The first audit is due an interval after the
+// first scan.
 func paced(t *testing.T, f func(r *rig), change ...func(*Config)) {
 	synctest.Test(t, func(t *testing.T) {
-		change = append([]func(*Config){func(c *Config) { c.RebuildPause, c.RetryPause = 0, 0 }}, change...)
+		change = append([]func(*Config){func(c *Config) {
+			c.RebuildPause, c.RetryPause, c.Random = 0, 0, func() float64 { return 1 - jitter }
+		}}, change...)
 		r := newRig(t, 4, change...)
 		r.beat = 20 * time.Millisecond
 		r.store.fill("key-", 10, 0)
@@ -213,4 +216,29 @@ func TestHashesWithinAnArrayAreMarked(t *testing.T) {
 			r.t.Errorf("%d mismatches, want 1", n)
 		}
 	}, audits)
+}
+
+// TestRebuildsHaveADutyCycle: a large collection that changes all the time is not read most of the time.
+func TestRebuildsHaveADutyCycle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const scan = time.Minute
+		r := newRig(t, 4, func(c *Config) { c.RebuildPause = DefaultRebuildPause })
+		p := newPlan(&r.Loader.config, r.logger, r.metrics, func() time.Duration { return scan })
+		var rebuild *cause
+		for i := range p.causes {
+			if p.causes[i].why == reasonRebuild {
+				rebuild = &p.causes[i]
+			}
+		}
+		p.request(rebuild, time.Now())
+		if wait := time.Until(p.earliest()); wait > 0 {
+			t.Errorf("the first rebuild waits %v", wait)
+		}
+		p.requested.kind = keycache.ScanAside
+		p.ended(2, nil)
+		p.request(rebuild, time.Now())
+		if wait := time.Until(p.earliest()); wait < (optionalShare-1)*scan {
+			t.Errorf("after a scan of %v, the next rebuild waits %v", scan, wait)
+		}
+	})
 }

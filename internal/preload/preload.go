@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,10 @@ const (
 	// DefaultMovedShare is the share of hash slots with changes since the scan
 	// above which unknown keys cost too many reads.
 	DefaultMovedShare = 0.05
+	// DefaultOutdatedShare is the share of keys that need a read above which a
+	// scan is less work than to read them one by one: such a read takes as long
+	// as 4 to 23 keys of a scan (go -C bench run . bulk).
+	DefaultOutdatedShare = 0.05
 
 	// jitter spreads the audits of a fleet: a tenth of the interval.
 	jitter = 0.1
@@ -50,16 +55,13 @@ const (
 	pollInterval = 50 * time.Millisecond
 	// smallestEntry is less than any key takes in the cache, in bytes: a
 	// collection that does not fit with this size does not fit at all.
-	smallestEntry = 128
-	// rebuildsInARow is how many scans must fail in a row before keys are only
-	// read on demand.
-	rebuildsInARow = 2
+	smallestEntry = 64
 )
 
 // Store reads the collection. A keystore.Store is one.
 type Store interface {
 	Count(ctx context.Context) (int64, error)
-	Scan(ctx context.Context, after clustertime.Time, see func(keystore.Document) error) error
+	Scan(ctx context.Context, after clustertime.Time, see func(*keystore.Document) error) error
 	FindByHash(ctx context.Context, h apikey.Hash, after clustertime.Time) (keystore.Document, bool, error)
 }
 
@@ -99,7 +101,8 @@ type Config struct {
 	// the collection with it. Zero: no limit.
 	CacheBytes int64
 	// AuditInterval is the time between two scans when all is well, with a
-	// jitter of a tenth. Zero: DefaultAuditInterval.
+	// jitter of a tenth. The first audit may come earlier, and in a large fleet
+	// audits may be rarer (DESIGN.md). Zero: DefaultAuditInterval.
 	AuditInterval time.Duration
 	// RebuildPause is the least time between two scans into a second
 	// generation, and the longest pause before any repair. Zero:
@@ -110,6 +113,15 @@ type Config struct {
 	// MovedShare is the share of hash slots with changes above which a scan is
 	// made. Zero: DefaultMovedShare.
 	MovedShare float64
+	// OutdatedShare is the share of keys that need a read above which a scan
+	// follows when refreshes were dropped. Zero: DefaultOutdatedShare. At least 1:
+	// never.
+	OutdatedShare float64
+	// Instances returns how many instances use the collection, with this one.
+	// Scans that they would all begin at once are spread (DESIGN.md). Nil: 1.
+	Instances func() int
+	// Random returns a random number in [0, 1). Nil: math/rand/v2's.
+	Random func() float64
 	// Logger: nil logs nothing.
 	Logger *zap.Logger
 	// Registerer registers the metrics. Nil: none.
@@ -138,6 +150,15 @@ func (c *Config) setDefaults() {
 	}
 	if c.MovedShare == 0 {
 		c.MovedShare = DefaultMovedShare
+	}
+	if c.OutdatedShare == 0 {
+		c.OutdatedShare = DefaultOutdatedShare
+	}
+	if c.Instances == nil {
+		c.Instances = func() int { return 1 }
+	}
+	if c.Random == nil {
+		c.Random = rand.Float64
 	}
 	if c.Observer == nil {
 		c.Observer = nobody{}
@@ -173,6 +194,8 @@ type Loader struct {
 	// took is how long the last complete scan took to read the collection, in
 	// nanoseconds.
 	took atomic.Int64
+	// running is the progress of the scan that reads now. Nil: none does.
+	running atomic.Pointer[progress]
 }
 
 // New makes a Loader that has not begun.
@@ -206,7 +229,7 @@ func (p *Loader) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	plan := &plan{config: &p.config, logger: p.logger, metrics: p.metrics, repairPace: repairPace{longest: p.config.RebuildPause}}
+	plan := newPlan(&p.config, p.logger, p.metrics, p.LastScan)
 	for {
 		kind, ok := plan.waitForScan(ctx)
 		if !ok {
@@ -218,7 +241,7 @@ func (p *Loader) Run(ctx context.Context) error {
 			return nil
 		}
 		p.attempted.Store(epoch)
-		plan.ended(epoch, kind, err)
+		plan.ended(epoch, err)
 		p.report(kind, err, plan.onDemand)
 	}
 }
@@ -226,6 +249,8 @@ func (p *Loader) Run(ctx context.Context) error {
 func (p *Loader) report(kind keycache.ScanKind, err error, onDemand bool) {
 	p.metrics.scans.WithLabelValues(resultOf(err)).Inc()
 	switch {
+	case errors.Is(err, keycache.ErrScanFits):
+		p.logger.Info("the collection fits into the cache now, a scan that fills it follows")
 	case err == nil:
 		stats := p.config.Cache.Stats()
 		p.logger.Info("the cache is complete", zap.Int("entries", stats.Entries), zap.Bool("audit", kind == keycache.ScanInPlace))

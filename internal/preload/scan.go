@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,10 +25,11 @@ func (p *Loader) scanAll(ctx context.Context, kind keycache.ScanKind) error {
 	readAll := false
 	p.config.Observer.Begin()
 	defer func() { p.config.Observer.End(readAll) }()
-	if err := p.checkSize(ctx); err != nil {
+	expected, err := p.countKeys(ctx)
+	if err != nil {
 		return err
 	}
-	scan, err := p.config.Cache.BeginScan(kind)
+	scan, err := p.config.Cache.BeginScan(kind, expected)
 	if err != nil {
 		return err
 	}
@@ -40,18 +42,7 @@ func (p *Loader) scanAll(ctx context.Context, kind keycache.ScanKind) error {
 		}
 	}
 	began := time.Now()
-	err = p.config.Store.Scan(ctx, after, func(document keystore.Document) error {
-		if document.HasHash {
-			p.config.Observer.See(document.ID, &document.Record)
-		}
-		if err := addDocument(scan, &document); err != nil {
-			return err
-		}
-		if scan.WillFail() {
-			return errWillFail
-		}
-		return nil
-	})
+	err = p.readAll(ctx, scan, after, expected)
 	if err != nil && !errors.Is(err, errWillFail) {
 		return err
 	}
@@ -66,6 +57,31 @@ func (p *Loader) scanAll(ctx context.Context, kind keycache.ScanKind) error {
 	p.reportDuplicates(scan.Duplicates())
 	p.audit(ctx, scan.Suspects())
 	return err
+}
+
+// readAll adds all documents to the scan, of which there are about so many.
+func (p *Loader) readAll(ctx context.Context, scan *keycache.Scan, after clustertime.Time, expected int64) error {
+	now := &progress{began: time.Now(), expected: expected}
+	p.running.Store(now)
+	defer p.running.Store(nil)
+	logging, stop := context.WithCancel(ctx)
+	var logger sync.WaitGroup
+	defer logger.Wait()
+	defer stop()
+	logger.Go(func() { now.log(logging, p.logger) })
+	return p.config.Store.Scan(ctx, after, func(document *keystore.Document) error {
+		now.read.Add(1)
+		if document.HasHash {
+			p.config.Observer.See(document.ID, &document.Record)
+		}
+		if err := addDocument(scan, document); err != nil {
+			return err
+		}
+		if scan.WillFail() {
+			return errWillFail
+		}
+		return nil
+	})
 }
 
 // clusterTime returns a cluster time that is not before anything that the
@@ -86,7 +102,7 @@ func (p *Loader) clusterTime(ctx context.Context) (clustertime.Time, error) {
 var errTooManyHashes = errors.New("the hash field of a document holds more hashes than keytail tracks")
 
 // addDocument adds the document to the scan under every hash for which a
-// lookup may find it. It ignores a document that no lookup can find.
+// lookup may find it. It skips a document that no lookup can find.
 func addDocument(scan *keycache.Scan, document *keystore.Document) error {
 	if document.MoreHashes {
 		return fmt.Errorf("document %s: %w", document.Record.KeyID, errTooManyHashes)
@@ -94,6 +110,8 @@ func addDocument(scan *keycache.Scan, document *keystore.Document) error {
 	finding := keycache.Found(document.ID, &document.Record)
 	if document.HasHash {
 		scan.Add(document.Hash, finding)
+	} else {
+		scan.Skip()
 	}
 	if guard.MarkHashes {
 		for _, h := range document.OtherHashes {
@@ -136,23 +154,21 @@ func (p *Loader) waitForStream(ctx context.Context) error {
 // errWillFail ends a scan that can only fail; Finish returns the reason.
 var errWillFail = errors.New("the scan can only fail")
 
-// checkSize returns an error if the collection cannot fit, whatever the keys
-// look like. A collection that might not fit is tried, because evictions show
-// it.
-func (p *Loader) checkSize(ctx context.Context) error {
-	if p.config.Mode != Auto || p.config.CacheBytes == 0 {
-		return nil
-	}
+// countKeys returns about how many documents there are, and an error if they
+// cannot fit, whatever the keys look like, if each has a hash. A collection that might not fit is tried,
+// because evictions show it. Zero: not known.
+func (p *Loader) countKeys(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	n, err := p.config.Store.Count(ctx)
-	if err != nil {
-		return err
+	if p.config.Mode != Auto || p.config.CacheBytes == 0 {
+		// Then the number is for people only.
+		return n, nil //nolint:nilerr // it is not known, which is no failure of the scan
 	}
-	if n*smallestEntry > p.config.CacheBytes {
-		return errTooLarge
+	if err == nil && n*smallestEntry > p.config.CacheBytes {
+		err = errTooLarge
 	}
-	return nil
+	return n, err
 }
 
 // audit reads each suspect again whose entry is still valid. Most suspects have

@@ -121,13 +121,13 @@ func (a *attempts) addOther(name, text string, function hash.Hash) {
 func (a *attempts) find(v bson.RawValue) (found attempt, other string, ok bool) {
 	switch v.Type {
 	case bson.TypeString:
-		text := v.StringValue()
+		text, _ := v.StringValueOK() // a value of length 0 is none, and no key's hash is empty
 		if found, ok = a.texts[text]; ok {
 			return found, "", true
 		}
 		return attempt{}, a.others[text], false
 	case bson.TypeBinary:
-		if subtype, data := v.Binary(); subtype == bson.TypeBinaryGeneric {
+		if subtype, data, valid := v.BinaryOK(); valid && subtype == bson.TypeBinaryGeneric {
 			found, ok = a.binaries[string(data)]
 		}
 	}

@@ -3,6 +3,7 @@ package propose
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,4 +256,36 @@ func TestAnUnreadableSwitchBesideAnotherIsAWarning(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	mustSay(t, p, "status looks like a switch that keytail does not read: a key that only it switches off would be VALID; let the code that writes it write revokedAt, too")
+}
+
+// TestATimeToComeIsNotLeftOut: without the field of the expiry, expired keys would be valid. So a
+// field with times to come is proposed whatever its name, and a person has to decide.
+func TestATimeToComeIsNotLeftOut(t *testing.T) {
+	past, future := testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0)
+	for _, c := range []struct {
+		field  string
+		value  func(i int) any
+		status Status
+		form   string
+	}{
+		{"until", func(int) any { return future }, Undecided, ""},
+		{"until", func(i int) any { return []any{future, past, nil}[i%3] }, Undecided, ""},
+		{"until", func(int) any { return future.Unix() }, Undecided, "unix"},
+		{"until", func(int) any { return future.UnixMilli() }, Undecided, "unix-ms"},
+		{"until", func(int) any { return past }, Absent, ""},
+		{"until", func(i int) any { return []any{future, "never"}[i%2] }, Undecided, ""},
+		{"until", func(i int) any { return []any{future.Unix(), "never"}[i%2] }, Absent, ""},
+		{"requests", func(i int) any { return i }, Absent, ""},
+		{"expiresAt", func(int) any { return future }, Found, ""},
+	} {
+		p := guessed(t, ten(func(i int) bson.D { return bson.D{{Key: c.field, Value: c.value(i)}} })...)
+		i := slices.IndexFunc(p.Roles, func(r Role) bool { return r.Key == "map_expires_at" })
+		r, form := p.Roles[i], ""
+		if len(r.Forms) > 0 {
+			form = r.Forms[0].Value
+		}
+		if r.Status != c.status || form != c.form || (r.Field == c.field) != (c.status != Absent) || r.open() != (c.status == Undecided) {
+			t.Errorf("%s, %v: got %+v", c.field, c.value(0), r)
+		}
+	}
 }

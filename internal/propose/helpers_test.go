@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
@@ -17,10 +18,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mongotest.Main(m)) }
 
+// testNow is when the documents of sampleOf are looked at.
+var testNow = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+
 // sampleOf is the sample of these documents, in the order of their _ids.
 func sampleOf(t *testing.T, documents ...bson.D) *sample {
 	t.Helper()
-	o := observer{maphash.MakeSeed()}
+	o := observer{maphash.MakeSeed(), testNow}
 	s := &sample{older: len(documents) / 2, total: int64(len(documents))}
 	for _, d := range documents {
 		raw, err := bson.Marshal(d)

@@ -290,3 +290,18 @@ func TestAMissingPrivilegeIsNamed(t *testing.T) {
 	}
 	refuse("off", "ping")
 }
+
+// A malformed string or binary value is none, and ends no search. The driver's accessors panic on them.
+// (MongoDB stores a binary value of subtype 2 whatever its inner length is.)
+func TestAMalformedValueIsNoHash(t *testing.T) {
+	t.Parallel()
+	all := attemptsFor(knownText, nil)
+	for _, v := range []bson.RawValue{
+		{Type: bson.TypeString, Value: make([]byte, 5)},
+		{Type: bson.TypeBinary, Value: []byte{2, 0, 0, 0, bson.TypeBinaryBinaryOld, 7, 7}},
+	} {
+		if found, other, ok := all.find(v); ok || other != "" {
+			t.Errorf("%v: got %+v %q", v.Type, found, other)
+		}
+	}
+}

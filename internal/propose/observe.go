@@ -31,6 +31,8 @@ const (
 	isTime
 	isSeconds
 	isMillis
+	// isFuture is one of the three that has not come yet.
+	isFuture
 	isZero
 	isEmpty
 	isScopeList
@@ -64,8 +66,11 @@ func (v *value) present() bool { return v.kind != 0 && v.kind != bson.TypeNull }
 // document is what one document shows, by field.
 type document map[string]value
 
-// observer turns documents into what they show.
-type observer struct{ seed maphash.Seed }
+// observer turns documents into what they show at a time.
+type observer struct {
+	seed maphash.Seed
+	now  time.Time
+}
 
 // maxFields limits what is kept of one document.
 const maxFields = 200
@@ -99,8 +104,9 @@ func (o observer) value(raw bson.RawValue) value {
 		v.set(isTrue, raw.Boolean())
 	case bson.TypeDateTime:
 		v.set(isTime, true)
+		v.set(isFuture, raw.Time().After(o.now))
 	case bson.TypeInt32, bson.TypeInt64, bson.TypeDouble:
-		v.number(raw)
+		v.number(raw, o.now)
 	}
 	v.id, _ = keystore.IDFormOf(raw)
 	return v
@@ -136,11 +142,12 @@ func (v *value) list(raw bson.RawValue) {
 	v.set(isNetworks, keystore.ReadsNetworks(raw))
 }
 
-func (v *value) number(raw bson.RawValue) {
+func (v *value) number(raw bson.RawValue, now time.Time) {
 	n, _ := raw.AsInt64OK()
 	v.set(isZero, n == 0)
 	v.set(isSeconds, keystore.ExpiresUnix.Reads(raw) && keystore.IsPlausibleDate(time.Unix(n, 0)))
 	v.set(isMillis, keystore.ExpiresUnixMilli.Reads(raw) && keystore.IsPlausibleDate(time.UnixMilli(n)))
+	v.set(isFuture, v.is(isSeconds) && time.Unix(n, 0).After(now) || v.is(isMillis) && time.UnixMilli(n).After(now))
 }
 
 // Limits of the search for a hash in embedded documents and arrays.

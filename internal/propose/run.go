@@ -50,7 +50,7 @@ func Run(ctx context.Context, cfg Config) (*Proposal, error) {
 		search.attempts = attemptsFor(cfg.Key, cfg.HashSecret)
 		search.quoted = strings.ContainsAny(cfg.Key[:1], "\"'`") && strings.HasSuffix(cfg.Key, cfg.Key[:1])
 	}
-	s, err := read(ctx, cfg.Keys, search.see)
+	s, err := read(ctx, cfg.Now, cfg.Keys, search.see)
 	if err != nil {
 		return nil, cfg.explain("reading documents", err)
 	}

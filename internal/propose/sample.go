@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -42,13 +43,13 @@ type sample struct {
 	fields []string
 }
 
-// read calls each for every document that it reads, once.
-func read(ctx context.Context, keys *mongo.Collection, each func(bson.Raw)) (*sample, error) {
+// read calls each for every document that it reads, once. now is the time of the sample.
+func read(ctx context.Context, now time.Time, keys *mongo.Collection, each func(bson.Raw)) (*sample, error) {
 	total, err := keys.EstimatedDocumentCount(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{keys: keys, each: each, observer: observer{maphash.MakeSeed()}, ids: map[string]struct{}{}}
+	r := &reader{keys: keys, each: each, observer: observer{maphash.MakeSeed(), now}, ids: map[string]struct{}{}}
 	oldest, all, err := r.end(ctx, 1)
 	if err != nil {
 		return nil, err

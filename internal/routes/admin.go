@@ -37,6 +37,9 @@ type AdminConfig struct {
 	OpenPerToken int
 	// Keys serves the admin API of keys and the audit. Nil: not served.
 	Keys Keys
+	// Playground is the page of --dev on which people break the database. Nil: it is not
+	// served, which is so in every program but that one.
+	Playground Playground
 	// LogLevel is the level of the log, which the listener shows and changes. Nil: it
 	// is not served.
 	LogLevel *zap.AtomicLevel
@@ -109,15 +112,16 @@ func NewAdmin(config AdminConfig) (http.Handler, error) {
 	}
 	serveSync(engine, config.Syncer, config.OpenPerToken)
 	serveEvents(engine, config.Events, config.OpenPerToken)
-	if config.Events != nil {
-		engine.GET(pathStatusLive, append(limitPerToken(min(config.OpenPerToken, maxLivePerToken), nil), a.live)...)
-	}
+	a.serveLive(engine, liveSource{pathStatusLive, liveInterval, a.statusParts})
 	if config.Syncer != nil {
 		readable(engine, api.PathInstances, instances(config.Syncer))
 	}
 	if config.Keys != nil {
 		a.serveKeys(engine)
 		a.serveKeyPages(engine)
+	}
+	if config.Playground != nil {
+		a.servePlayground(engine)
 	}
 	m.prepare(engine)
 	return engine, nil

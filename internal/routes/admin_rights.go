@@ -62,6 +62,10 @@ var adminRights = []right{
 	{"submitNewKey", http.MethodPost, pathNewKeyPage, rights.Admin, true},
 	{"rotateKeyPage", http.MethodGet, pathRotatePage, rights.Admin, true},
 	{"submitRotateKey", http.MethodPost, pathRotatePage, rights.Admin, true},
+	// It makes keys, and breaks the database of --dev for everyone.
+	{"playgroundPage", http.MethodGet, pathPlayground, rights.Admin, false},
+	{"streamPlayground", http.MethodGet, pathPlaygroundLive, rights.Admin, false},
+	{"submitPlayground", http.MethodPost, pathPlayground, rights.Admin, false},
 }
 
 // rightFor is the right of a request, by the route that matched. Zero: there is none.

@@ -52,6 +52,9 @@ var wantRights = map[string]struct {
 	"submitNewKey":      {rights.Admin, true},
 	"rotateKeyPage":     {rights.Admin, true},
 	"submitRotateKey":   {rights.Admin, true},
+	"playgroundPage":    {rights.Admin, false},
+	"streamPlayground":  {rights.Admin, false},
+	"submitPlayground":  {rights.Admin, false},
 }
 
 // TestEveryOperationHasARight: an operation of the document has one, and no other has.
@@ -104,7 +107,7 @@ func TestRoles(t *testing.T) {
 			allowed := who.Role != rights.None && who.Role >= want.role && (want.bound || who.Owner == managedkey.Owner{})
 			for how, prepare := range map[string]func(*http.Request){"bearer": bearer(token), "basic": basic(token), "certificate": certificate(token)} {
 				methods := []string{r.method}
-				if r.method == http.MethodGet && r.operation != "syncRevision" && r.operation != "streamEvents" && r.operation != "streamStatusPage" {
+				if r.method == http.MethodGet && r.operation != "syncRevision" && r.operation != "streamEvents" && r.operation != "streamStatusPage" && r.operation != "streamPlayground" {
 					methods = append(methods, http.MethodHead)
 				}
 				for _, method := range methods {

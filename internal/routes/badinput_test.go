@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/keytail/keytail/internal/apikey"
 	"github.com/keytail/keytail/internal/forwardauth"
 )
 
@@ -196,6 +197,42 @@ func TestLogContainsNoKey(t *testing.T) {
 	for _, line := range logs.All() {
 		if text := fmt.Sprint(line.Message, line.ContextMap()); strings.Contains(text, key) {
 			t.Errorf("a line holds the key: %s", text)
+		}
+	}
+}
+
+// TestAKeyInThePlaceOfAnotherTextIsRefused: what is taken for an id, a scope or a name gets into
+// answers, the audit and the decision log.
+func TestAKeyInThePlaceOfAnotherTextIsRefused(t *testing.T) {
+	t.Parallel()
+	key, err := apikey.Generate("acme", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := newGoldenAdmin(t)
+	public := newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}})
+	for _, c := range []struct {
+		handler            http.Handler
+		method, path, body string
+	}{
+		{public, "GET", "/v1/auth?scope=KEY", ""},
+		{public, "GET", "/v1/auth?org_id=KEY", ""},
+		{public, "POST", "/v1/keys/verify", `{"key":"key-of-root","scopes":["KEY"]}`},
+		{public, "POST", "/v1/keys/verify", `{"key":"key-of-root","project_id":"KEY"}`},
+		{admin, "GET", "/v1/keys?user_id=KEY", ""},
+		{admin, "GET", "/v1/audit?key_id=KEY", ""},
+		{admin, "GET", "/v1/keys/KEY", ""},
+		{admin, "POST", "/v1/keys/revoke", `{"user_id":"KEY","dry_run":true}`},
+		{admin, "POST", "/v1/keys", `{"user_id":"KEY"}`},
+		{admin, "POST", "/v1/keys", `{"user_id":"u","name":"KEY"}`},
+		{admin, "POST", "/v1/keys", `{"user_id":"u","scopes":["KEY"]}`},
+	} {
+		for text, status := range map[string]int{key: http.StatusBadRequest, key[:len(key)-1]: 0} {
+			replace := strings.NewReplacer("KEY", text)
+			got := askAdmin(c.handler, c.method, replace.Replace(c.path), replace.Replace(c.body))
+			if (got.StatusCode == http.StatusBadRequest) != (status == http.StatusBadRequest) || status != 0 && strings.Contains(got.body, text) {
+				t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, got.StatusCode, got.body)
+			}
 		}
 	}
 }

@@ -60,18 +60,22 @@ func methodNotAllowed(c *gin.Context) {
 	writeProblem(c, api.CodeMethodNotAllowed, "the path does not have this method, see the Allow header")
 }
 
+// headerSniffing keeps browsers from guessing the type of a body.
+const headerSniffing = "X-Content-Type-Options"
+
 // noStore and noSniff must not be modified. Their capacity is one, so that Add copies
 // them.
 var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
 
 // commonHeaders sets the headers of every response. Nobody may store a response:
-// the next one may differ. No browser may guess another type for what it contains.
+// the next one may differ. No browser may guess another type for what it contains
+// (respondAuth removes that header from responses that contain nothing).
 func commonHeaders(sources []forwardauth.KeySource) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		header := c.Writer.Header()
 		// Written directly: Set would allocate a slice for each, on every request.
 		header["Cache-Control"] = noStore
-		header["X-Content-Type-Options"] = noSniff
+		header[headerSniffing] = noSniff
 		header[forwardauth.HeaderRequestID] = []string{forwardauth.RequestID(c.Request, sources)}
 	}
 }

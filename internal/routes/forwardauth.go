@@ -37,6 +37,9 @@ func (p *public) respondAuth(c *gin.Context, q *forwardauth.Question, mistake *f
 		p.warnUntrustedProxy(c)
 	}
 	header := c.Writer.Header()
+	// A 200 has no body that a browser could misread. Without this header, an ordinary 200
+	// has eight, as many as a Go map holds before it grows.
+	delete(header, headerSniffing)
 	forwardauth.SetUnavailable(header)
 	var status int
 	var body []byte
@@ -50,6 +53,7 @@ func (p *public) respondAuth(c *gin.Context, q *forwardauth.Question, mistake *f
 		c.Writer.WriteHeaderNow()
 		return
 	}
+	header[headerSniffing] = noSniff
 	_, _ = c.Writer.Write(body) // if it fails, the client is gone
 	c.Abort()
 }

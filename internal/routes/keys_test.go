@@ -215,7 +215,7 @@ func newGoldenAdmin(t testing.TB, change ...func(*AdminConfig)) http.Handler {
 	t.Helper()
 	config := AdminConfig{
 		Callers: goldenAdmins(), Status: func() Status { return Status{} },
-		Keys: goldenKeyAdmin{}, LogLevel: newLevel(), Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{}, Requests: measured(t),
+		Keys: goldenKeyAdmin{}, LogLevel: newLevel(), Instance: "golden/1", Syncer: goldenSyncer{}, Events: slowFeed{}, Requests: measured(t), Playground: &goldenPlayground{},
 	}
 	for _, f := range change {
 		f(&config)

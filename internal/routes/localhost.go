@@ -49,7 +49,7 @@ func Busy(w http.ResponseWriter, r *http.Request) {
 // answerOutside is writeProblem for a request that does not reach an engine.
 func answerOutside(w http.ResponseWriter, r *http.Request, code api.ProblemCode, detail string) {
 	header := w.Header()
-	header["Cache-Control"], header["X-Content-Type-Options"] = noStore, noSniff
+	header["Cache-Control"], header[headerSniffing] = noStore, noSniff
 	header.Set(forwardauth.HeaderRequestID, forwardauth.RequestID(r, forwardauth.DefaultKeySources()))
 	header.Set("Content-Type", api.ProblemType)
 	w.WriteHeader(code.Status())

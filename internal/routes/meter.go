@@ -54,6 +54,9 @@ var statuses = map[string][]int{
 	pathNewKeyPage: {200, 303, 400, 401, 403, 409, 413, 415, 422, 503},
 	pathRotatePage: {200, 303, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
 	pathRevokePage: {200, 303, 400, 401, 403, 404, 409, 412, 413, 415, 422, 503},
+
+	pathPlayground:     {200, 303, 400, 401, 403, 413, 415},
+	pathPlaygroundLive: {200, 400, 401, 403, 503},
 }
 
 // meter measures the requests of one engine. Nil Requests: none.
@@ -76,7 +79,7 @@ func (m *meter) prepare(engine *gin.Engine) {
 
 func (m *meter) route(path string) *instrument.Route {
 	codes := append([]int{500}, statuses[path]...)
-	if path == api.PathEvents || path == pathStatusLive {
+	if path == api.PathEvents || path == pathStatusLive || path == pathPlaygroundLive {
 		return m.requests.Stream(path, codes...)
 	}
 	return m.requests.Route(routeName(path), codes...)

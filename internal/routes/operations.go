@@ -43,10 +43,22 @@ type Status struct {
 	IndexMissing string
 	// LastLoss is the last loss of history. Nil: there was none.
 	LastLoss *Loss
+	// Scan is how far a scan of the collection is. Nil: none is running that takes
+	// long.
+	Scan *Scan
 	// Usage reports how far the writing of last_used and usage_count is. Nil:
 	// keytail does not write them. Verdicts do not depend on it, so neither Ready
 	// nor Strict does.
 	Usage *Usage
+}
+
+// Scan is how far a scan of the collection is.
+type Scan struct {
+	// KeysExpected is zero if it is not known.
+	KeysRead, KeysExpected, KeysPerSecond int64
+	// LeftMS is about how many milliseconds the scan will still take. Negative:
+	// unknown.
+	LeftMS int64
 }
 
 // Usage reports how far the writing of last_used and usage_count is.
@@ -137,6 +149,12 @@ func readinessOf(s *Status) *api.Readiness {
 	}
 	if s.LastLoss != nil {
 		r.LastLoss = &api.Loss{At: api.Timestamp{Time: s.LastLoss.At}, Reason: s.LastLoss.Reason}
+	}
+	if p := s.Scan; p != nil {
+		r.Scan = &api.Scan{KeysRead: p.KeysRead, KeysPerSecond: p.KeysPerSecond, LeftMS: knownMS(p.LeftMS)}
+		if p.KeysExpected > 0 {
+			r.Scan.KeysExpected = &p.KeysExpected
+		}
 	}
 	if u := s.Usage; u != nil {
 		r.Usage = &api.Usage{PendingKeys: u.PendingKeys, BatchSize: u.BatchSize, FailingMS: knownMS(u.FailingMS)}

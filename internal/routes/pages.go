@@ -29,7 +29,7 @@ func crossOriginProblem() *callerError {
 }
 
 // pagePaths are the paths of pages that need an identity.
-var pagePaths = []string{"/", pathKeysPage, pathKeyPage, pathNewKeyPage, pathRotatePage, pathRevokePage, pathFindPage}
+var pagePaths = []string{"/", pathKeysPage, pathKeyPage, pathNewKeyPage, pathRotatePage, pathRevokePage, pathFindPage, pathPlayground}
 
 func isPage(path string) bool { return slices.Contains(pagePaths, path) }
 
@@ -51,6 +51,9 @@ func (a *admin) view(c *gin.Context, title string, data any) *webui.View {
 	}
 	if a.Keys != nil {
 		v.Links = append(v.Links, webui.Link{Path: pathKeysPage, Text: "Keys"})
+	}
+	if a.Playground != nil && checkRight(who, rightFor(http.MethodGet, pathPlayground)) == nil {
+		v.Links = append(v.Links, webui.Link{Path: pathPlayground, Text: "Playground"})
 	}
 	if strings.HasPrefix(v.Current, pathKeysPage) {
 		v.Current = pathKeysPage

@@ -57,6 +57,7 @@ func writeVerdictProblem(c *gin.Context, status int, code apikey.Code) {
 }
 
 func writeProblemBody(c *gin.Context, status int, code, detail string) {
+	c.Writer.Header()[headerSniffing] = noSniff // respondAuth has removed it, if it panics
 	c.Data(status, api.ProblemType, forwardauth.Body(status, code, detail))
 	c.Abort()
 }

@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"github.com/keytail/keytail/api"
 	"github.com/keytail/keytail/internal/events"
 	"github.com/keytail/keytail/internal/statuspage"
+	"github.com/keytail/keytail/internal/webui"
 )
 
 // pathStatusLive is where the status page gets its updates.
@@ -34,9 +36,36 @@ const (
 // watched are the parts of every update.
 var watched = []string{"state", "why", "staleness"}
 
-// live sends the parts of the status page that have changed, as server-sent events, until
-// the client disconnects, its token ends, or the instance shuts down.
-func (a *admin) live(c *gin.Context) {
+// liveSource is a page that keeps itself up to date.
+type liveSource struct {
+	// path is where it gets its updates.
+	path string
+	// interval is between two updates.
+	interval time.Duration
+	// parts are its title and its parts. Those that all does not ask for may be left out.
+	parts func(c *gin.Context, all bool) (title string, parts []webui.Part, err error)
+}
+
+// statusParts are those of the status page.
+func (a *admin) statusParts(c *gin.Context, all bool) (string, []webui.Part, error) {
+	data := a.pageData(c)
+	parts, err := statuspage.Parts(data)
+	if !all {
+		parts = slices.DeleteFunc(parts, func(p webui.Part) bool { return !slices.Contains(watched, p.ID) })
+	}
+	return data.Title(), parts, err
+}
+
+// serveLive serves the updates of a page.
+func (a *admin) serveLive(engine *gin.Engine, source liveSource) {
+	if a.Events != nil {
+		engine.GET(source.path, append(limitPerToken(min(a.OpenPerToken, maxLivePerToken), nil), func(c *gin.Context) { a.live(c, source) })...)
+	}
+}
+
+// live sends the parts of a page that have changed, as server-sent events, until the client
+// disconnects, its token ends, or the instance shuts down.
+func (a *admin) live(c *gin.Context, source liveSource) {
 	if c.Request.URL.RawQuery != "" {
 		writeProblem(c, api.CodeBadRequest, "this path takes no query")
 		return
@@ -59,15 +88,16 @@ func (a *admin) live(c *gin.Context) {
 		return
 	}
 	defer subscription.Close()
-	(&livePage{admin: a, c: c, subscription: subscription, sent: map[string]string{}}).run()
+	(&livePage{admin: a, source: source, c: c, subscription: subscription, sent: map[string]string{}}).run()
 }
 
 // livePage is one page that is kept up to date.
 type livePage struct {
 	*admin
+	source       liveSource
 	c            *gin.Context
 	subscription Subscription
-	// sent maps the id of a part to what was sent last.
+	// sent maps the id of a part to what was sent last, or its version.
 	sent map[string]string
 }
 
@@ -91,12 +121,12 @@ func (p *livePage) run() {
 // may have ended.
 func (a *admin) admits(c *gin.Context) bool {
 	who, _, err := a.identify(c)
-	return err == nil && checkRight(who, rightFor(c.Request.Method, pathStatusLive)) == nil
+	return err == nil && checkRight(who, rightFor(c.Request.Method, c.FullPath())) == nil
 }
 
 // wait ends with the interval, or when the state changes. The error: the stream is over.
 func (p *livePage) wait() error {
-	ctx, cancel := context.WithTimeoutCause(p.c.Request.Context(), liveInterval, errIdle)
+	ctx, cancel := context.WithTimeoutCause(p.c.Request.Context(), p.source.interval, errIdle)
 	defer cancel()
 	for {
 		batch, err := p.subscription.Next(ctx)
@@ -123,21 +153,21 @@ type livePart struct {
 	HTML string `json:"html"`
 }
 
-// update sends the parts that differ from what was sent: all of them, or the watched ones.
-// An update without parts shows the page that the connection works.
+// update sends the parts that differ from what was sent. An update without parts shows the
+// page that the connection works.
 func (p *livePage) update(all bool) error {
-	data := p.pageData(p.c)
-	parts, err := statuspage.Parts(data)
+	title, parts, err := p.source.parts(p.c, all)
 	if err != nil {
 		panic(err) // a bug of the template
 	}
-	body := liveUpdate{Title: data.Title(), Parts: []livePart{}}
+	body := liveUpdate{Title: title, Parts: []livePart{}}
 	for _, part := range parts {
-		if part.HTML == p.sent[part.ID] || !all && !slices.Contains(watched, part.ID) {
+		version := cmp.Or(part.Version, part.HTML)
+		if version == p.sent[part.ID] {
 			continue
 		}
-		p.sent[part.ID] = part.HTML
-		body.Parts = append(body.Parts, livePart(part))
+		p.sent[part.ID] = version
+		body.Parts = append(body.Parts, livePart{part.ID, part.HTML})
 	}
 	text, err := json.Marshal(&body) // escapes line breaks
 	if err != nil {

@@ -107,7 +107,11 @@ func (w *liveWorld) change(state string) {
 
 // open opens a stream until the test ends; ended is closed when the handler returns.
 func (w *liveWorld) open(ctx context.Context, header ...string) (response *pipe, ended chan struct{}) {
-	request := httptest.NewRequestWithContext(ctx, http.MethodGet, pathStatusLive, nil)
+	return w.openPath(ctx, pathStatusLive, header...)
+}
+
+func (w *liveWorld) openPath(ctx context.Context, path string, header ...string) (response *pipe, ended chan struct{}) {
+	request := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	request.Header.Set("Authorization", "Bearer viewer")
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])

@@ -1,9 +1,11 @@
 package routes
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -56,19 +58,50 @@ func (everyone) Name(string) (string, bool) { return "someone", true }
 // TestAWaitMayExceedTheServersTimeouts: those are for requests that a client
 // prolongs.
 func TestAWaitMayExceedTheServersTimeouts(t *testing.T) {
-	t.Parallel()
-	server := httptest.NewUnstartedServer(newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everyone{}, Syncer: slowSyncer{}}))
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
-	server.Start()
-	t.Cleanup(server.Close)
-	response, err := http.Get(server.URL + "/v1/sync?revision=0000000000000001&scope=fleet&timeout=500ms")
-	if err != nil {
-		t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		server := &http.Server{
+			Handler:     newPublic(t, PublicConfig{Config: forwardauth.Config{Validator: loadKeys(t)}, Callers: everyone{}, Syncer: slowSyncer{}}),
+			ReadTimeout: time.Second, WriteTimeout: time.Second,
+		}
+		client, theirs := net.Pipe()
+		listener := &oneConn{conn: theirs, closed: make(chan struct{})}
+		go func() { _ = server.Serve(listener) }()
+		defer server.Close()
+		r := httptest.NewRequest(http.MethodGet, "/v1/sync?revision=0000000000000001&scope=fleet&timeout=10s", nil)
+		if err := r.Write(client); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(client), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("status %d", response.StatusCode)
+		}
+		_ = client.Close()
+	})
+}
+
+// oneConn is a listener in memory, so that a test can run in virtual time. It accepts one connection.
+type oneConn struct {
+	conn   net.Conn
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if conn := l.conn; conn != nil {
+		l.conn = nil
+		return conn, nil
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Errorf("status %d", response.StatusCode)
-	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+
+func (l *oneConn) Close() error {
+	close(l.closed)
+	return nil
 }
 
 // slowSyncer waits for the deadline, which must be the requested one.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
@@ -48,9 +49,12 @@ type Config struct {
 	// MaxStale is the maximum staleness of an answer from the cache. Zero:
 	// keycache.DefaultMaxStale.
 	MaxStale time.Duration
-	// HeartbeatInterval is the time between two heartbeats. Zero: 1 s, or a third of
-	// MaxStale if that is shorter.
+	// HeartbeatInterval is the time between two heartbeats. Zero:
+	// changestream.HeartbeatInterval of the fleet.
 	HeartbeatInterval time.Duration
+	// ReadPreference is which members serve what no request waits for: the change stream,
+	// scans, audits and refreshes. Nil: the primary.
+	ReadPreference *readpref.ReadPref
 	// InstanceName identifies this instance in the fleet. Empty: the host's name.
 	InstanceName string
 	// MaxReads is the maximum number of concurrent reads of keys. Zero:
@@ -64,6 +68,12 @@ type Config struct {
 	// AuditInterval is the time between two audits. Zero:
 	// preload.DefaultAuditInterval.
 	AuditInterval time.Duration
+	// RefreshQueue is how many changed keys may wait to be read again. Zero:
+	// keycache.DefaultRefreshQueue.
+	RefreshQueue int
+	// OutdatedShare is the share of keys that need a read above which a scan follows when
+	// refreshes were dropped. Zero: preload.DefaultOutdatedShare. At least 1: never.
+	OutdatedShare float64
 	// ExpiryNotice is how long before its expiry a key counts as about to expire.
 	// Zero: expiry.DefaultNotice.
 	ExpiryNotice time.Duration
@@ -75,6 +85,9 @@ type Config struct {
 	RequireBinding bool
 	// Usage selects whether the use of keys is written. Empty: UsageWrite.
 	Usage UsageMode
+	// UsageInterval is the time between two writes of the use of one key. Zero:
+	// usage.KeyInterval of the fleet.
+	UsageInterval time.Duration
 	// Logger: nil is silent.
 	Logger *zap.Logger
 	// Registerer receives the metrics. Nil: they are not exported.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keytail/keytail/internal/changestream"
 	"github.com/keytail/keytail/internal/keycache"
+	"github.com/keytail/keytail/internal/preload"
 	"github.com/keytail/keytail/internal/usage"
 )
 
@@ -21,6 +22,8 @@ const healthInterval = 50 * time.Millisecond
 type health struct {
 	cache *keycache.Cache
 	tail  *changestream.Tail
+	// scan is how far a scan is that is running.
+	scan func() (preload.Progress, bool)
 	// usage returns nil if the use of keys is not written.
 	usage func() *usage.Recorder
 	signs func() signs
@@ -53,6 +56,7 @@ func newHealth(s *Service, now func() time.Time) *health {
 		cache:     s.Cache,
 		tail:      s.Tail,
 		index:     s.index.Problem,
+		scan:      s.loader.Progress,
 		usage:     func() *usage.Recorder { return s.Usage },
 		changed:   s.Events.StateChanged,
 		doubt:     s.Watches.SetStale,
@@ -143,6 +147,7 @@ func (h *health) status() Status {
 		Note:      h.note(),
 
 		IndexMissing: index,
+		Scan:         h.scanStatus(),
 		Usage:        h.usageStatus(),
 	}
 	if staleness, ok := h.staleness(); ok {
@@ -162,6 +167,17 @@ func (h *health) note() string {
 		return shardedNote
 	}
 	return ""
+}
+
+// scanShownAfter hides the scans of small collections, which nobody waits for.
+const scanShownAfter = time.Second
+
+func (h *health) scanStatus() *preload.Progress {
+	progress, running := h.scan()
+	if !running || h.now().Sub(progress.Since) < scanShownAfter {
+		return nil
+	}
+	return &progress
 }
 
 // usageStatus is nil if the use of keys is not written.

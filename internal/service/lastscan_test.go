@@ -18,7 +18,7 @@ func TestTheTailKnowsHowLongAScanTakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := service.lastScan(); got != 0 {
+		if got := service.LastScan(); got != 0 {
 			t.Errorf("before any scan: %v", got)
 		}
 		ctx, stop := context.WithCancel(context.Background())
@@ -30,6 +30,6 @@ func TestTheTailKnowsHowLongAScanTakes(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		mongotest.Eventually(t, 20*time.Second, func() bool { return service.lastScan() > 0 }, "no scan is known")
+		mongotest.Eventually(t, 20*time.Second, func() bool { return service.LastScan() > 0 }, "no scan is known")
 	})
 }

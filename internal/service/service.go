@@ -103,9 +103,9 @@ func (s *Service) Record(id apikey.DocID, at time.Time) {
 	}
 }
 
-// lastScan is how long the last complete scan took, zero if there was none. The tail
+// LastScan is how long the last complete scan took, zero if there was none. The tail
 // reads this: catching up may take twice as long.
-func (s *Service) lastScan() time.Duration { return s.loader.LastScan() }
+func (s *Service) LastScan() time.Duration { return s.loader.LastScan() }
 
 // Run follows the change stream until ctx ends, and returns nil when everything has
 // stopped. Until it runs, nothing is answered from the cache: each request reads the

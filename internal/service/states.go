@@ -1,6 +1,10 @@
 package service
 
-import "time"
+import (
+	"time"
+
+	"github.com/keytail/keytail/internal/preload"
+)
 
 // State is how much data the service has. It is the label of a metric.
 type State string
@@ -84,6 +88,9 @@ type Status struct {
 	IndexMissing string
 	// LastLoss is the last time that history was lost. Nil: never.
 	LastLoss *Loss
+	// Scan is how far a scan of the collection is. Nil: none is running that has taken
+	// a second.
+	Scan *preload.Progress
 	// Usage is how the writing of usage goes. Nil: it is not written. Answers do not
 	// depend on it, and neither do Ready and Strict.
 	Usage *UsageStatus

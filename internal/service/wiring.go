@@ -32,11 +32,11 @@ func Wire(config Config) (*Service, error) {
 
 	// The cache has no valid entries until the change stream is open.
 	cache, cacheErr := keycache.New(keycache.Config{
-		SizeMiB: config.CacheSizeMiB, MaxStale: config.MaxStale, Complete: config.Preload != preload.Off,
+		SizeMiB: config.CacheSizeMiB, MaxStale: config.MaxStale, Complete: config.Preload != preload.Off, RefreshQueue: config.RefreshQueue,
 	})
 	store, storeErr := keystore.New(keystore.Config{
 		Client: config.Client, Database: config.Database, Schema: config.Schema, HashSecret: config.HashSecret,
-		Logger: logger, Registerer: registerer,
+		ReadPreference: config.ReadPreference, Logger: logger, Registerer: registerer,
 	})
 	scope, scopeErr := changestream.ParseScope(string(config.StreamScope))
 	if err := errors.Join(cacheErr, storeErr, scopeErr, config.checkUsage()); err != nil {
@@ -52,7 +52,7 @@ func Wire(config Config) (*Service, error) {
 	if s.Heartbeater, err = changestream.NewHeartbeater(changestream.HeartbeaterConfig{
 		Database: keysDatabase, State: mongoclient.Database(config.Client, config.StateDatabase), Collection: config.Schema.Collection,
 		InstanceName: config.InstanceName, Version: config.Version,
-		Interval: config.HeartbeatInterval, MaxStale: config.MaxStale, Logger: logger, Registerer: registerer,
+		Interval: config.HeartbeatInterval, Instances: s.instances, MaxStale: config.MaxStale, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err
 	}
@@ -77,8 +77,8 @@ func Wire(config Config) (*Service, error) {
 	}
 	maxAwait, watchdog := changestream.TimeoutsFor(config.MaxStale)
 	if s.Tail, err = changestream.New(changestream.Config{
-		Database: keysDatabase, Scope: scope, Schema: config.Schema, Collection: watchedKeys{store, s.index}, Heartbeater: s.Heartbeater,
-		Sink: s.sink, OnLoss: s.sink.reportLoss, LastScan: s.lastScan,
+		Database: keysDatabase, Scope: scope, ReadPreference: config.ReadPreference, Schema: config.Schema, Collection: watchedKeys{store, s.index}, Heartbeater: s.Heartbeater,
+		Sink: s.sink, OnLoss: s.sink.reportLoss, LastScan: s.LastScan,
 		MaxAwait: scope.MaxAwait(maxAwait, config.MaxStale), Watchdog: watchdog, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err
@@ -91,15 +91,15 @@ func Wire(config Config) (*Service, error) {
 		return nil, err
 	}
 	if s.loader, err = preload.New(preload.Config{
-		Cache: cache, Store: store, Heartbeater: s.Heartbeater, UniqueIndex: s.index.Check, Observer: soon,
-		Mode: config.Preload, CacheBytes: cache.GenerationBytes(), AuditInterval: config.AuditInterval, Logger: logger, Registerer: registerer,
+		Cache: cache, Store: store, Heartbeater: s.Heartbeater, UniqueIndex: s.index.Check, Observer: soon, Instances: s.Fleet.Size,
+		Mode: config.Preload, CacheBytes: cache.GenerationBytes(), AuditInterval: config.AuditInterval, OutdatedShare: config.OutdatedShare, Logger: logger, Registerer: registerer,
 	}); err != nil {
 		return nil, err
 	}
 
 	// The validator answers from the cache, and reads the store on a miss.
 	var recorder validator.UsageRecorder // nil if use is not written
-	if s.Usage, err = newUsage(config); s.Usage != nil {
+	if s.Usage, err = newUsage(config, s.instances); s.Usage != nil {
 		recorder = s
 	}
 	if err != nil {
@@ -115,6 +115,10 @@ func Wire(config Config) (*Service, error) {
 	s.health = newHealth(s, time.Now)
 	return s, s.registerMetrics()
 }
+
+// instances is how many there are in the fleet. Parts that stand above the fleet in
+// Wire call it when they run.
+func (s *Service) instances() int { return s.Fleet.Size() }
 
 // freshness is the freshness of the cache in the form that the fleet requires.
 func freshness(cache *keycache.Cache) func() (time.Time, clustertime.Time) {
@@ -140,13 +144,14 @@ func (k watchedKeys) Inspect(ctx context.Context) error {
 }
 
 // newUsage is nil if the use of keys is not written.
-func newUsage(config Config) (*usage.Recorder, error) {
+func newUsage(config Config, instances func() int) (*usage.Recorder, error) {
 	if !config.writesUsage() {
 		return nil, nil //nolint:nilnil // off, and no error
 	}
 	return usage.New(usage.Config{
 		Keys:     mongoclient.Database(config.Client, config.Database).Collection(config.Schema.Collection),
 		LastUsed: config.Schema.LastUsed, UsageCount: config.Schema.UsageCount, IDValue: config.Schema.IDValue,
+		KeyInterval: config.UsageInterval, Instances: instances,
 		Logger: config.Logger, Registerer: config.Registerer,
 	})
 }

@@ -67,26 +67,19 @@ func Write(w http.ResponseWriter, data *Data, frame webui.View) error {
 // Title is the title of the page: a person sees it in a list of tabs.
 func (d *Data) Title() string { return d.Status.State + ": " + d.Status.Instance }
 
-// Part is the content of one element of the page.
-type Part struct {
-	// ID is that of the element.
-	ID   string
-	HTML string
-}
-
 // partIDs are the elements that change, in the order of the page. Each has a template of
 // the same name.
 var partIDs = []string{"state", "why", "staleness", "mongodb", "verdicts", "delays", "losses", "fleet", "audit", "defects", "process"}
 
 // Parts are the elements of the page that change.
-func Parts(data *Data) ([]Part, error) {
-	all := make([]Part, 0, len(partIDs))
+func Parts(data *Data) ([]webui.Part, error) {
+	all := make([]webui.Part, 0, len(partIDs))
 	for _, id := range partIDs {
 		text, err := page.Fragment(id, data)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Part{ID: id, HTML: text})
+		all = append(all, webui.Part{ID: id, HTML: text})
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/keytail/keytail/api"
@@ -39,6 +40,23 @@ func (d *Data) IsOutage() bool { return d.Status.State == "stale" || d.Status.St
 
 // NotLive reports whether there is a cause to show.
 func (d *Data) NotLive() bool { return d.Status.State != "live" }
+
+// Scan says how far a scan of the collection is; empty if none is running.
+func (d *Data) Scan() string {
+	scan := d.Status.Scan
+	if scan == nil {
+		return ""
+	}
+	text := fmt.Sprintf("A scan of the collection has read %d keys", scan.KeysRead)
+	if scan.KeysExpected != nil {
+		text += fmt.Sprintf(" of about %d", *scan.KeysExpected)
+	}
+	text += fmt.Sprintf(", %d a second.", scan.KeysPerSecond)
+	if scan.LeftMS != nil {
+		text += " About " + longAge(milliseconds(*scan.LeftMS)) + " left."
+	}
+	return text
+}
 
 // InState is how long the instance has been in its state; empty if that is not known.
 func (d *Data) InState() string { return d.since(d.Status.Since) }

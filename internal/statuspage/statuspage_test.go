@@ -82,6 +82,9 @@ func states() map[string]*Data {
 		d.Fleet.Failed, d.Audit.Failed = true, true
 		all[state] = d
 	}
+	all["preloading"] = healthy()
+	all["preloading"].Status.State, all["preloading"].Status.Complete = "preloading", false
+	all["preloading"].Status.Scan = &api.Scan{KeysRead: 2400000, KeysExpected: point(int64(10_000_000)), KeysPerSecond: 800000, LeftMS: point(int64(9500))}
 	all["unknown-state"] = healthy()
 	all["unknown-state"].Status.State = "new"
 	return all

@@ -36,5 +36,10 @@ func wait(ctx context.Context, passed <-chan time.Time) bool {
 // is a tenth). Without it, instances that were started at the same moment would
 // do their periodic work at the same moment forever.
 func Jitter(d time.Duration, fraction float64) time.Duration {
-	return d + time.Duration(fraction*(2*rand.Float64()-1)*float64(d))
+	return JitterBy(rand.Float64, d, fraction)
+}
+
+// JitterBy is Jitter with another source of random numbers in [0, 1).
+func JitterBy(random func() float64, d time.Duration, fraction float64) time.Duration {
+	return d + time.Duration(fraction*(2*random()-1)*float64(d))
 }

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// batchSize is the size of a command at first, and the size to which it
+	// BatchSize is the size of a command at first, and the size to which it
 	// grows back: about 200 KB, and a few tens of milliseconds.
-	batchSize = 1000
+	BatchSize = 1000
 	// batchTimeout is the deadline of one command.
 	batchTimeout = 3 * time.Second
 	// stopTimeout is the deadline of the last flush. Together with the command
@@ -31,7 +31,7 @@ const (
 // Only a flush changes it.
 type batch struct{ size atomic.Int64 }
 
-func (b *batch) init() { b.size.Store(batchSize) }
+func (b *batch) init() { b.size.Store(BatchSize) }
 
 // sizeFor returns how many keys go into a command with the deadline limit. The
 // size is for batchTimeout; with less time, only fewer keys can be written.
@@ -45,7 +45,7 @@ func (b *batch) observe(n int, took, limit time.Duration) {
 		return // the end of a flush is no measure of a whole batch
 	}
 	size := b.size.Load()
-	b.size.Store(min(size+max(1, size/4), batchSize))
+	b.size.Store(min(size+max(1, size/4), BatchSize))
 }
 
 // halve records that n keys took longer than limit. It reports whether a

@@ -1,10 +1,18 @@
 // Package usage keeps last_used and usage_count of keys up to date without a
 // write for each request: it records uses in memory, one entry for each key,
-// and writes them in the background, every 10 s and at a stop, with up to a
-// thousand keys in a command.
+// and writes them in the background, with up to a thousand keys in a command.
 //
-// usage.go has the Recorder; record.go the uses in memory; flush.go and
-// batch.go write them; status.go reports failures.
+// A flush writes the keys that are due, every 10 s in a small fleet (FlushInterval).
+// A key is due when it was not written within its interval (KeyInterval): 3 s for each
+// instance of the fleet, from a minute to an hour. Both intervals have a jitter of
+// a half. So the first use of a key after a while is written within 15 s, and
+// last_used of a key in constant use is at most one and a half key intervals, and one and
+// a half flush intervals, late. usage_count is the sum of all uses, and as late. A stop
+// writes all that waits.
+//
+// usage.go has the Recorder; interval.go how often a key is written; record.go
+// the uses in memory; flush.go and batch.go write them; status.go reports
+// failures.
 //
 // # Guarantees
 //
@@ -36,9 +44,9 @@
 //
 // # What is not guaranteed
 //
-//   - A crash loses the uses that were not written: those of at most one
-//     interval (and a tenth, for the jitter), or those recorded while the
-//     database could not be written to.
+//   - A crash loses the uses that were not written: of each key those of at most
+//     one and a half KeyIntervals, or those recorded while the database could not be
+//     written to.
 //   - usage_count may be too low: by what a crash loses, by uses that were
 //     dropped, and by a command whose outcome is unknown (see flush.go).
 //   - A write that one node acknowledged and that an election rolls back is

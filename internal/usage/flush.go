@@ -31,16 +31,17 @@ type bulkWriter interface {
 	BulkWrite(context.Context, []mongo.WriteModel, ...options.Lister[options.BulkWriteOptions]) (*mongo.BulkWriteResult, error)
 }
 
-// Flush writes all pending uses. An error means that the database did not
+// Flush writes all pending uses, of keys that are not due as well. An error means that the database did not
 // accept all of them: the others wait for the next flush. A document that
 // cannot take its own update is not an error.
-func (u *Recorder) Flush(ctx context.Context) error { return u.flush(ctx, batchTimeout) }
+func (u *Recorder) Flush(ctx context.Context) error { return u.flush(ctx, batchTimeout, true) }
 
-// flush is Flush with a deadline for each command.
-func (u *Recorder) flush(ctx context.Context, limit time.Duration) error {
+// flush is Flush with a deadline for each command. Without all it leaves out keys
+// that were written a short time ago.
+func (u *Recorder) flush(ctx context.Context, limit time.Duration, all bool) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
-	taken := u.collect()
+	taken := u.collect(all)
 	if len(taken) == 0 {
 		return nil
 	}
@@ -80,7 +81,7 @@ func (u *Recorder) writeAll(ctx context.Context, rest []pending, limit time.Dura
 			continue
 		}
 		failure = err
-		if !isTooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.Interval {
+		if !isTooSlow(err) || !u.batch.halve(n, limit) || time.Since(began) > u.config.flushInterval() {
 			break
 		}
 	}
@@ -193,7 +194,7 @@ var notAppliedCodes = [...]int{9, 13, 18, 20, 59, 72, 166, 391, 8000}
 // mergeBack makes a batch that was not applied pending again.
 func (u *Recorder) mergeBack(batch []pending) {
 	for _, p := range batch {
-		u.add(p.id, p.count, p.last)
+		u.addBack(p.id, p.count, p.last)
 	}
 }
 
@@ -203,7 +204,7 @@ func (u *Recorder) dropCounts(batch []pending) {
 	for _, p := range batch {
 		u.countDropped(u.metrics.unknown, p.count)
 		if u.config.LastUsed != "" {
-			u.add(p.id, 0, p.last)
+			u.addBack(p.id, 0, p.last)
 		}
 	}
 }
@@ -228,7 +229,7 @@ func (u *Recorder) recordRefused(batch []pending, errs []mongo.BulkWriteError) {
 		}
 		p := batch[e.Index]
 		if slices.Contains(transientCodes[:], e.Code) {
-			u.add(p.id, p.count, p.last)
+			u.addBack(p.id, p.count, p.last)
 			continue
 		}
 		u.metrics.refused.Inc()

@@ -177,7 +177,7 @@ func TestWhatMayHaveHappenedIsNotCountedTwice(t *testing.T) {
 func TestTheRestOfAFailedFlushIsNotSent(t *testing.T) {
 	each(t, func(t *testing.T, s *mongotest.Server) {
 		r := newRig(t, s)
-		for i := range batchSize + 10 {
+		for i := range BatchSize + 10 {
 			r.Record(docID(t, int32(i)), day)
 		}
 		mend := r.fails(bson.E{Key: "errorCode", Value: 11601})
@@ -185,8 +185,8 @@ func TestTheRestOfAFailedFlushIsNotSent(t *testing.T) {
 			t.Fatal("no error")
 		}
 		mend()
-		r.counts(r.metrics.unknown, batchSize, "uses whose outcome is unknown")
-		r.pends(batchSize+10, batchSize+10)
+		r.counts(r.metrics.unknown, BatchSize, "uses whose outcome is unknown")
+		r.pends(BatchSize+10, BatchSize+10)
 		r.flush()
 		r.pends(0, 0)
 	})
@@ -262,7 +262,7 @@ func TestAnUpdateThatWasInterruptedWaits(t *testing.T) {
 			{WriteError: mongo.WriteError{Index: 1, Code: 14}},
 			{WriteError: mongo.WriteError{Index: 7, Code: 14}},
 		})
-		if waits := r.collect(); len(waits) != 1 || waits[0] != batch[0] {
+		if waits := r.collect(true); len(waits) != 1 || waits[0] != batch[0] {
 			t.Errorf("%v waits, want the interrupted one", waits)
 		}
 		r.counts(r.metrics.unwilling, 3, "uses dropped because the document refuses")

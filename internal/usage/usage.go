@@ -22,17 +22,11 @@ import (
 
 // Defaults of Config, each with its reason.
 const (
-	// DefaultInterval is often enough for the question "when was this key last
+	// DefaultInterval is that between two flushes in a fleet of at most a hundred. It is often enough for the question "when was this key last
 	// used", which people ask in days.
 	DefaultInterval = 10 * time.Second
 	// DefaultMaxPending keys take about 15 MB.
 	DefaultMaxPending = 100_000
-)
-
-const (
-	// jitter is the share of the interval by which the flushes of instances
-	// that were started together drift apart.
-	jitter = 0.1
 )
 
 // Config configures a Recorder. Keys, IDValue, and one of the two fields are
@@ -47,12 +41,22 @@ type Config struct {
 	// IDValue returns the _id for the id that is passed to Record:
 	// Schema.IDValue of package keystore.
 	IDValue func(apikey.DocID) (bson.RawValue, error)
-	// Interval is the time between two flushes. Zero: DefaultInterval.
+	// Interval is the time between two flushes, with a jitter of a half. Zero:
+	// FlushInterval of Instances.
 	Interval time.Duration
-	// MaxPending is how many keys may wait before a flush is made early. Memory
-	// holds at most twice as many: those of a flush in progress, and those that
-	// are recorded meanwhile. Zero: DefaultMaxPending.
+	// KeyInterval is the time between two writes of one key, with a jitter of a
+	// half: a flush leaves out a key that was written more recently. Zero: the
+	// function KeyInterval of Instances.
+	KeyInterval time.Duration
+	// Instances returns how many instances there are, this one included. Nil: one.
+	Instances func() int
+	// MaxPending is how many keys are remembered before a flush is made early, of
+	// all keys that wait, and all others are forgotten. Memory holds at most twice
+	// as many: those of a flush in progress, and those that are recorded meanwhile.
+	// Zero: DefaultMaxPending.
 	MaxPending int
+	// Now is the clock of KeyInterval, with its monotonic reading. Nil: time.Now.
+	Now func() time.Time
 	// After is the timer between flushes. Nil: time.After.
 	After func(time.Duration) <-chan time.Time
 	// Logger: nil logs nothing.
@@ -62,11 +66,14 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	if c.Interval == 0 {
-		c.Interval = DefaultInterval
+	if c.Instances == nil {
+		c.Instances = func() int { return 1 }
 	}
 	if c.MaxPending == 0 {
 		c.MaxPending = DefaultMaxPending
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.After == nil {
 		c.After = time.After
@@ -87,6 +94,9 @@ func (c *Config) validate() error {
 	if c.Interval < 0 {
 		errs = append(errs, fmt.Errorf("the interval is %v, it must be positive", c.Interval))
 	}
+	if c.KeyInterval < 0 {
+		errs = append(errs, fmt.Errorf("the interval between two writes of a key is %v, it must be positive", c.KeyInterval))
+	}
 	if c.MaxPending < 0 {
 		errs = append(errs, fmt.Errorf("the maximum number of pending keys is %d, it must be positive", c.MaxPending))
 	}
@@ -101,10 +111,12 @@ type Recorder struct {
 	// writer is keys. A test may replace it.
 	writer bulkWriter
 	seed   maphash.Seed
+	// began is when the clock of KeyInterval is zero.
+	began  time.Time
 	shards [shardCount]shard
 	// entries counts the entries of all shards, waiting those of them that have
-	// something to write. They change when a key is added or removed, not with
-	// each use.
+	// something to write. They change when a key is added, written or removed, not
+	// with each use.
 	entries atomic.Int64
 	waiting atomic.Int64
 	// taken is how many keys a flush in progress still has to write.
@@ -146,6 +158,7 @@ func New(config Config) (*Recorder, error) {
 		// guaranteed" in the package doc.
 		keys:    config.Keys.Clone(options.Collection().SetWriteConcern(writeconcern.W1())),
 		seed:    maphash.MakeSeed(),
+		began:   config.Now(),
 		full:    make(chan struct{}, 1),
 		logger:  config.Logger.Named("usage"),
 		refused: map[apikey.DocID]struct{}{},
@@ -162,8 +175,8 @@ func New(config Config) (*Recorder, error) {
 	return u, nil
 }
 
-// Run flushes at each interval, early when many keys wait, and once more when
-// ctx ends. It returns nil when everything has stopped, a few seconds after the
+// Run flushes what is due at each interval, everything when many keys wait, and
+// everything once more when ctx ends. It returns nil when everything has stopped, a few seconds after the
 // end of ctx at the latest. Uses that could not be written by then are lost,
 // which is logged.
 func (u *Recorder) Run(ctx context.Context) error {
@@ -173,11 +186,11 @@ func (u *Recorder) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			u.stop(ctx)
 			return nil
-		case <-u.config.After(timing.Jitter(u.config.Interval, jitter)):
+		case <-u.config.After(timing.Jitter(u.config.flushInterval(), Jitter)):
 		case <-early:
 		}
 		early = u.full
-		if u.Flush(ctx) != nil {
+		if u.flush(ctx, batchTimeout, false) != nil {
 			// The uses that were merged back may be enough for another early
 			// flush: a database that fails is tried at the interval only.
 			early = nil
@@ -190,9 +203,9 @@ func (u *Recorder) Run(ctx context.Context) error {
 func (u *Recorder) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	err := u.flush(ctx, stopBatchTimeout)
+	err := u.flush(ctx, stopBatchTimeout, true)
 	for isTooSlow(err) && ctx.Err() == nil {
-		err = u.flush(ctx, stopBatchTimeout)
+		err = u.flush(ctx, stopBatchTimeout, true)
 	}
 	if err != nil {
 		u.logger.Warn("the last uses of keys before the shutdown could not be written and are lost",

@@ -19,15 +19,17 @@ import (
 // cache miss fills the cache. Explain counts no verdict, no outage and no use of
 // the key; the second read is of kind explain in the metrics.
 func (v *Validator) Explain(ctx context.Context, hash apikey.Hash, request *apikey.Request) (instance, database apikey.Verdict) {
-	if answer, source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision)); err == nil {
-		instance = v.decide(&answer, source, request)
+	var answer keycache.Answer
+	if source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision), &answer); err == nil {
+		v.decide(&instance, &answer, source, request)
 	} // else the zero Verdict, which is Unavailable
 	answer, err := v.readCurrent(ctx, hash)
 	if err != nil {
 		v.logger.Warn("the database could not be read for an explanation", zap.Error(err))
 		return instance, apikey.Verdict{}
 	}
-	return instance, v.decide(&answer, apikey.SourceLinearizable, request)
+	v.decide(&database, &answer, apikey.SourceLinearizable, request)
+	return instance, database
 }
 
 // readCurrent makes a linearizable read, whatever the state of the stream: another

@@ -47,11 +47,10 @@ const (
 	resultOutdated = "outdated"
 )
 
-// metrics are the validator's counters. The counters of the verdicts are
-// resolved when they are made, so that counting a verdict is a single atomic
-// add.
+// metrics are the validator's counters. A verdict is counted in each request, so
+// its counters are striped.
 type metrics struct {
-	verdicts      [apikey.CodeCount][apikey.SourceCount]prometheus.Counter
+	verdicts      [apikey.CodeCount][apikey.SourceCount]instrument.Striped
 	reads         *prometheus.CounterVec
 	joined        *prometheus.CounterVec
 	revalidations *prometheus.CounterVec
@@ -60,9 +59,6 @@ type metrics struct {
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
-	verdicts := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "keytail_verdicts_total", Help: "Verdicts, by code and by the source of their data.",
-	}, []string{"code", "source"})
 	m := &metrics{
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keytail_reads_total", Help: "Reads of the database, by kind and by result.",
@@ -81,12 +77,20 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}),
 	}
 	m.makeSeries()
+	return m, instrument.Register(registerer, append(m.verdictCounters(), m.reads, m.joined, m.revalidations, m.outages, m.ahead)...)
+}
+
+func (m *metrics) verdictCounters() []prometheus.Collector {
+	var all []prometheus.Collector
 	for code := range apikey.CodeCount {
 		for source := range apikey.SourceCount {
-			m.verdicts[code][source] = verdicts.WithLabelValues(apikey.Code(code).String(), apikey.Source(source).String())
+			all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "keytail_verdicts_total", Help: "Verdicts, by code and by the source of their data.",
+				ConstLabels: prometheus.Labels{"code": apikey.Code(code).String(), "source": apikey.Source(source).String()},
+			}, m.verdicts[code][source].Value))
 		}
 	}
-	return m, instrument.Register(registerer, verdicts, m.reads, m.joined, m.revalidations, m.outages, m.ahead)
+	return all
 }
 
 // makeSeries makes every series, so that it is there before its first value.
@@ -115,8 +119,9 @@ func (v *Validator) limits() []prometheus.Collector {
 		instrument.Limit("unreached_reads", of(&v.readingUnreached), float64(v.config.maxUnreached()))...)
 }
 
-func (m *metrics) count(verdict apikey.Verdict) {
-	m.verdicts[verdict.Code][verdict.Source].Inc()
+// count counts a verdict. part is any number that differs between keys.
+func (m *metrics) count(verdict *apikey.Verdict, part uint8) {
+	m.verdicts[verdict.Code][verdict.Source].Add(part, 1)
 }
 
 func (m *metrics) read(kind readKind, found bool, err error) {

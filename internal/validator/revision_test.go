@@ -217,7 +217,7 @@ func TestARevisionAheadIsTheCallersMistake(t *testing.T) {
 			t.Fatalf("%s: got %+v", name, v)
 		}
 		// A caller's mistake is not an outage.
-		if got := testutil.ToFloat64(r.metrics.verdicts[apikey.Unavailable][apikey.SourceNone]); got != 0 {
+		if got := r.metrics.verdicts[apikey.Unavailable][apikey.SourceNone].Value(); got != 0 {
 			t.Errorf("%s: UNAVAILABLE is counted %v times", name, got)
 		}
 	}

@@ -51,8 +51,8 @@ type flood struct {
 }
 
 // floodRate is in requests a second. A read that is repeated until its deadline
-// of 2 s takes a place for that long, so about 48 a second are enough to take
-// all 96 places.
+// of 2 s takes a place for that long, so about 46 a second are enough to take
+// all 92 places.
 const floodRate = 60
 
 // requests sends requests, each with a revision that the cluster has not

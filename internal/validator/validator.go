@@ -24,9 +24,9 @@ const (
 	// DefaultReadTimeout is long for a read by a unique index, and short for a
 	// caller that could use another instance.
 	DefaultReadTimeout = 2 * time.Second
-	// DefaultMaxReads is the driver's default pool size (100) less four, which
-	// are left for the stream, the start checks and the refresh.
-	DefaultMaxReads = 96
+	// DefaultMaxReads is the driver's default pool size (100) less eight, which are
+	// left for everything else that uses the pool (mongoclient counts them).
+	DefaultMaxReads = 92
 
 	// unreachedShare divides MaxReads: an eighth may be reads of kindUnreached,
 	// each of which can last until its deadline. That is few enough that other
@@ -192,11 +192,11 @@ func New(config Config) (*Validator, error) {
 
 // Validate returns whether the request may go ahead with the key of this text.
 // An empty text is Missing. It returns as soon as ctx ends, with Unavailable.
-func (v *Validator) Validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
-	verdict := v.validate(ctx, text, request)
+func (v *Validator) Validate(ctx context.Context, text string, request *apikey.Request) (verdict apikey.Verdict) {
+	part := v.validate(ctx, text, request, &verdict)
 	if verdict.Problem == apikey.NoProblem {
 		// A caller's mistake is not counted as an outage.
-		v.metrics.count(verdict)
+		v.metrics.count(&verdict, part)
 	}
 	describe(ctx, &verdict)
 	return verdict
@@ -206,67 +206,74 @@ func (v *Validator) Validate(ctx context.Context, text string, request *apikey.R
 // one request.
 func (v *Validator) Refuse(code apikey.Code) apikey.Verdict {
 	verdict := apikey.Verdict{Code: code}
-	v.metrics.count(verdict)
+	v.metrics.count(&verdict, 0)
 	return verdict
 }
 
-func (v *Validator) validate(ctx context.Context, text string, request *apikey.Request) apikey.Verdict {
+// validate makes the zero verdict that of Validate, without a copy. It returns a part of the key's
+// hash, which is zero for a text that is no key.
+func (v *Validator) validate(ctx context.Context, text string, request *apikey.Request, verdict *apikey.Verdict) (part uint8) {
 	hash, err := v.config.Hasher.Parse(v.config.Prefix, text)
-	if errors.Is(err, apikey.ErrMissing) {
-		return apikey.Verdict{Code: apikey.Missing}
+	switch {
+	case err == nil:
+	case errors.Is(err, apikey.ErrMissing):
+		verdict.Code = apikey.Missing
+		return 0
+	default:
+		verdict.Code = apikey.Malformed
+		return 0
 	}
-	if err != nil {
-		return apikey.Verdict{Code: apikey.Malformed}
-	}
-	answer, source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision))
-	if errors.Is(err, errRevisionAhead) {
+	var answer keycache.Answer
+	source, err := v.find(ctx, hash, clustertime.Time(request.MinRevision), &answer)
+	switch {
+	case err == nil:
+	case errors.Is(err, errRevisionAhead):
 		v.metrics.ahead.Inc()
-		return apikey.Verdict{Code: apikey.Unavailable, Problem: apikey.RevisionAhead}
-	}
-	if err != nil {
+		verdict.Problem = apikey.RevisionAhead
+		return hash[0]
+	default:
 		v.metrics.unavailable(err)
-		return apikey.Verdict{Code: apikey.Unavailable}
+		return hash[0]
 	}
-	verdict := v.decide(&answer, source, request)
+	v.decide(verdict, &answer, source, request)
 	if verdict.Code == apikey.Valid && v.config.Usage != nil {
 		v.config.Usage.Record(answer.ID, answer.Now)
 	}
-	return verdict
+	return hash[0]
 }
 
 // find answers from the cache or, on a miss, from the database. The answer
 // contains every change up to needed.
-func (v *Validator) find(ctx context.Context, hash apikey.Hash, needed clustertime.Time) (keycache.Answer, apikey.Source, error) {
-	if answer, ok := v.config.Cache.Get(hash); ok && answer.Revision >= needed {
-		return answer, apikey.SourceCache, nil
+func (v *Validator) find(ctx context.Context, hash apikey.Hash, needed clustertime.Time, answer *keycache.Answer) (source apikey.Source, err error) {
+	var ok bool
+	if *answer, ok = v.config.Cache.Get(hash); ok && answer.Revision >= needed {
+		return apikey.SourceCache, nil
 	}
-	return v.read(ctx, hash, needed)
+	*answer, source, err = v.read(ctx, hash, needed)
+	return source, err
 }
 
-// decide makes the verdict of an answer. The expiry is compared with the time at
-// which the answer was given.
-func (v *Validator) decide(answer *keycache.Answer, source apikey.Source, request *apikey.Request) apikey.Verdict {
-	verdict := apikey.Verdict{
-		Code:      apikey.NotFound,
-		Source:    source,
-		AsOf:      answer.AsOf,
-		Staleness: answer.Staleness,
-		Revision:  uint64(answer.Revision),
-	}
+// decide makes the zero verdict that of an answer. The expiry is compared with the
+// time at which the answer was given.
+func (v *Validator) decide(verdict *apikey.Verdict, answer *keycache.Answer, source apikey.Source, request *apikey.Request) {
+	verdict.Code, verdict.Source = apikey.NotFound, source
+	verdict.AsOf, verdict.Staleness, verdict.Revision = answer.AsOf, answer.Staleness, uint64(answer.Revision)
 	if answer.Found {
-		verdict.Record = answer.Record
 		required := v.Required(request)
-		verdict.Code = apikey.Decide(answer.Record, &required, answer.Now)
-		verdict.Reason = apikey.ReasonFor(verdict.Code, answer.Record, &required)
+		verdict.Record = answer.Record
+		verdict.Code = apikey.Decide(answer.Record, required, answer.Now)
+		verdict.Reason = apikey.ReasonFor(verdict.Code, answer.Record, required)
 	}
-	return verdict
 }
 
 // Required returns the request that is decided in place of request: the same,
-// with what the configuration requires of all of them.
-func (v *Validator) Required(request *apikey.Request) apikey.Request {
+// with what the configuration requires of all of them. The caller must not modify it: it may be
+// request itself.
+func (v *Validator) Required(request *apikey.Request) *apikey.Request {
+	if !v.config.RequireBinding {
+		return request
+	}
 	required := *request
-	required.RequireOrg = required.RequireOrg || v.config.RequireBinding
-	required.RequireProject = required.RequireProject || v.config.RequireBinding
-	return required
+	required.RequireOrg, required.RequireProject = true, true
+	return &required
 }

@@ -69,6 +69,15 @@ func (p *Page) Write(w http.ResponseWriter, status int, view *View) error {
 	return nil
 }
 
+// Part is the content of one element of a page that changes.
+type Part struct {
+	// ID is that of the element.
+	ID   string
+	HTML string
+	// Version is the same as long as the part need not be sent again. Empty: it is the HTML.
+	Version string
+}
+
 // Fragment is one of the page's templates alone, for a script that replaces a part of
 // the page.
 func (p *Page) Fragment(name string, data any) (string, error) {

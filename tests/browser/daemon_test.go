@@ -45,6 +45,7 @@ const (
 type world struct {
 	t      *testing.T
 	daemon *daemon.Daemon
+	server *mongotest.Devmongo
 	gate   *gate
 	// operator is the admin database, without the gate.
 	operator *mongo.Database
@@ -56,14 +57,14 @@ type world struct {
 	key string
 }
 
-func startDaemon(t *testing.T) *world {
+func startDaemon(t *testing.T, changes ...func(*world, *daemon.Config)) *world {
 	t.Helper()
 	server := mongotest.StartDevmongo(t, devmongo.Config{})
 	parsed, err := url.Parse(server.URI)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, gate: openGate(t, parsed.Host), operator: server.Client(t).Database("admin"), tokens: filepath.Join(t.TempDir(), "tokens")}
+	w := &world{t: t, server: server, gate: openGate(t, parsed.Host), operator: server.Client(t).Database("admin"), tokens: filepath.Join(t.TempDir(), "tokens")}
 	w.writeTokens("ops=" + viewerToken + " role=viewer\nann=" + adminToken + " role=admin\n")
 	uri := "mongodb://" + w.gate.address + "/?directConnection=true"
 	settings, err := mongoclient.ForURI(uri)
@@ -76,14 +77,18 @@ func startDaemon(t *testing.T) *world {
 	}
 	t.Cleanup(func() { _ = client.Disconnect(context.WithoutCancel(t.Context())) })
 	w.insert(server.Client(t).Database(database))
-	w.daemon, err = daemon.New(t.Context(), daemon.Config{
+	config := daemon.Config{
 		Config: service.Config{
 			Client: client, Database: database, EnsureSchema: true, InstanceName: "orders-7", Version: "v1.4.0",
 			MaxStale: 3 * time.Second, HeartbeatInterval: 200 * time.Millisecond,
 		},
 		AdminTokenFile: w.tokens, Members: settings.Members,
 		Settings: []api.Setting{{Name: "mongodb-uri", Value: "mongodb://mongo-1,mongo-2,mongo-3/keys?replicaSet=…", Given: true}, {Name: "max-stale", Value: "3s", Given: true}, {Name: "cache-size", Value: "512"}},
-	})
+	}
+	for _, change := range changes {
+		change(w, &config)
+	}
+	w.daemon, err = daemon.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

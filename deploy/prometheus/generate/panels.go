@@ -78,6 +78,10 @@ var rows = []row{
 			queries: []query{{`sum by (phase, code) (rate(keytail_stream_failures_total{§}[$__rate_interval])) > 0`, "{{phase}} {{code}}"}},
 		},
 		{
+			title: "Streams that have left their member", unit: "short", description: "Instances whose stream the primary serves because the member that --read-preference chose was behind.",
+			queries: []query{{`sum(keytail_stream_moved{§})`, "instances"}},
+		},
+		{
 			title: "Changes of keys", unit: "eps",
 			queries: []query{{`sum by (type) (rate(keytail_stream_events_total{type!="heartbeat",§}[$__rate_interval]))`, "{{type}}"}},
 		},
@@ -106,8 +110,18 @@ var rows = []row{
 			},
 		},
 		{
-			title: "Cache", unit: "short", description: "Keys in the cache.",
-			queries: []query{{`keytail_cache_entries{§}`, "{{instance}}"}},
+			title: "Cache", unit: "short", description: "Keys by the last scan that filled the cache, and those that were stored since.",
+			queries: []query{
+				{`keytail_cache_entries{§}`, "{{instance}}"},
+				{`keytail_cache_overlay_entries{§}`, "{{instance}} since the scan"},
+			},
+		},
+		{
+			title: "Scans", unit: "short", description: "Scans of all keys in the last hour, of all instances, by reason; and how long the next one waits (s).",
+			queries: []query{
+				{`sum by (reason) (increase(keytail_scan_requests_total{§}[1h])) > 0`, "{{reason}}"},
+				{`max(keytail_scan_pause_seconds{§}) > 0`, "the longest wait (s)"},
+			},
 		},
 		{
 			title: "Memory", unit: "bytes", description: "Resident memory, the bytes of the cache, and the limit of Go's heap (GOMEMLIMIT).",

@@ -71,6 +71,31 @@ func TestSparseAndMultikeyUniqueIndex(t *testing.T) {
 	})
 }
 
+// TestPartialIndexHasOnlyDocumentsOfItsFilter, so that others may share a value of it.
+func TestPartialIndexHasOnlyDocumentsOfItsFilter(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		if err := r.createIndex(d("a", 1, "b", -1), options.Index().SetUnique(true).SetPartialFilterExpression(d("a", d("$exists", true)))); err != nil {
+			t.Fatal(err)
+		}
+		r.insert(t, d("_id", 1, "b", 1), d("_id", 2, "b", 1), d("_id", 3, "a", nil, "b", 1), d("_id", 4, "a", 7, "b", 1))
+		_, err := r.coll.InsertOne(r.ctx, d("_id", 5, "a", 7, "b", 1))
+		wantCode(t, err, 11000)
+		for filter, want := range map[any]bson.A{nil: {1, 2, 3}, 7: {4}} {
+			if got := r.ids(t, d("a", filter), options.Find().SetSort(d("a", 1, "b", -1, "_id", 1))); !equal(t, got, want) {
+				t.Errorf("a: %v found %v, want %v", filter, got, want)
+			}
+		}
+		var specs []bson.D
+		cursor, err := r.coll.Indexes().List(r.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cursor.All(r.ctx, &specs); err != nil || len(specs) != 2 || !equal(t, part(specs[1], "partialFilterExpression"), d("a", d("$exists", true))) {
+			t.Errorf("indexes %v, %v", specs, err)
+		}
+	})
+}
+
 func TestIndexesAreListedAndDropped(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		named := func(name string) *options.IndexOptionsBuilder { return options.Index().SetName(name) }

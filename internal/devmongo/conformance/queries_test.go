@@ -36,6 +36,11 @@ func TestFiltersFindDocuments(t *testing.T) {
 			{d("n", d("$exists", false)), bson.A{"4"}},
 			{d("s", d("$type", "string")), bson.A{int32(1), int32(2)}},
 			{d("s", d("$type", 16)), bson.A{int32(3)}},
+			{d("s", d("$type", bson.A{"int", "string"})), bson.A{int32(1), int32(2), int32(3)}},
+			{d("n", d("$type", "number")), bson.A{int32(1), int32(2)}},
+			{d("n", d("$type", bson.A{"date", "null"})), bson.A{int32(3)}}, // but no absent field
+			{d("n", d("$in", bson.A{nil, 1})), bson.A{int32(1), int32(3), "4"}},
+			{d("t", d("$in", bson.A{bson.A{}})), bson.A{int32(2)}},
 			{d("s", d("$regex", "^ap")), bson.A{int32(1)}},
 			{d("t", "x"), bson.A{int32(1), "4"}},
 			{d("t", bson.A{"x", "y"}), bson.A{int32(1)}},
@@ -46,6 +51,8 @@ func TestFiltersFindDocuments(t *testing.T) {
 			{d("$or", bson.A{d("_id", 1), d("n", 2.5)}), bson.A{int32(1), int32(2)}},
 			{d("$and", bson.A{d("_id", 1), d("n", 1)}), bson.A{int32(1)}},
 			{d("$expr", d("$eq", bson.A{"$_id", "$n"})), bson.A{int32(1)}},
+			{d("$expr", d("$eq", bson.A{d("$setIntersection", bson.A{bson.A{"y", "$s", "y"}, bson.A{"y", "pear"}}), bson.A{"y"}})), bson.A{int32(1), int32(3), "4"}},
+			{d("$expr", d("$eq", bson.A{d("$setIntersection", bson.A{"$missing", bson.A{"x"}}), nil})), bson.A{int32(1), int32(2), int32(3), "4"}},
 		} {
 			if got := r.ids(t, c.filter, options.Find().SetSort(d("_id", 1))); !equal(t, got, c.want) {
 				t.Errorf("%v found %v, want %v", c.filter, got, c.want)

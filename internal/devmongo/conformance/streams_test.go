@@ -178,6 +178,28 @@ func TestUnknownTokenIsRejected(t *testing.T) {
 	})
 }
 
+// A stream that starts at a time delivers the change of that very time first.
+func TestStreamStartsAtAnOperationTime(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		var times []bson.Timestamp
+		for i := range 3 {
+			reply, err := r.command(r.db.Name(), d("insert", r.coll.Name(), "documents", bson.A{d("_id", int32(i))}, "writeConcern", d("w", "majority")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			times = append(times, part(reply, "operationTime").(bson.Timestamp))
+		}
+		for i, at := range times {
+			cs := r.watch(t, r.db, nil, func(o *options.ChangeStreamOptionsBuilder) { o.SetStartAtOperationTime(&at) })
+			for want := i; want < len(times); want++ {
+				if event := r.next(t, cs); part(event, "documentKey._id") != int32(want) {
+					t.Errorf("from the time of change %d: got %v, want change %d", i, event, want)
+				}
+			}
+		}
+	})
+}
+
 func TestDriverResumesAfterALostConnection(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		r.server.Needs(t, mongotest.Failpoints)
@@ -258,9 +280,9 @@ func TestRenameOntoACollectionIsOneEvent(t *testing.T) {
 	})
 }
 
-// relevantUpdates is a filter like keytail's: it drops updates that touch only the
-// fields of usage.
-func relevantUpdates() mongo.Pipeline {
+// relevantUpdates is a filter like keytail's: an update passes if it names no field, or one of
+// these, or a part of one.
+func relevantUpdates(fields ...string) mongo.Pipeline {
 	roots := func(input string, empty any, each string, in any) bson.D {
 		list := any(d("$ifNull", bson.A{input, empty}))
 		if _, ok := empty.(bson.D); ok {
@@ -271,32 +293,46 @@ func relevantUpdates() mongo.Pipeline {
 	union := d("$setUnion", bson.A{
 		roots("$updateDescription.updatedFields", d(), "f", "$$f.k"),
 		roots("$updateDescription.removedFields", bson.A{}, "f", "$$f"),
+		roots("$updateDescription.truncatedArrays", bson.A{}, "f", "$$f.field"),
 	})
-	only := d("$and", bson.A{d("$gt", bson.A{d("$size", "$$roots"), 0}), d("$setIsSubset", bson.A{"$$roots", bson.A{"last_used", "usage_count"}})})
-	expr := d("$let", d("vars", d("roots", union), "in", d("$not", bson.A{only})))
+	parts := d("$map", d("input", d("$objectToArray", d("$ifNull", bson.A{"$updateDescription", d()})), "as", "f", "in", "$$f.k"))
+	passes := d("$or", bson.A{
+		d("$eq", bson.A{d("$size", "$$roots"), 0}),
+		d("$gt", bson.A{d("$size", d("$setIntersection", bson.A{"$$roots", d("$literal", fields)})), 0}),
+		d("$not", bson.A{d("$setIsSubset", bson.A{parts, bson.A{"updatedFields", "removedFields", "truncatedArrays"}})}),
+	})
+	expr := d("$let", d("vars", d("roots", union), "in", passes))
 	return mongo.Pipeline{d("$match", d("$or", bson.A{d("operationType", d("$ne", "update")), d("$expr", expr)}))}
 }
 
 func TestStreamFilterIsEvaluated(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
-		r.insert(t, d("_id", 1, "scopes", bson.A{"a", "b"}, "sub", d("x", 1)))
-		cs := r.watch(t, r.db, relevantUpdates())
+		r.insert(t, d("_id", 1, "is_active", true, "scopes", bson.A{"a", "b", "c"}, "metadata", d("x", 1), "tags", bson.A{"a", "b"}))
+		cs := r.watch(t, r.db, relevantUpdates("is_active", "scopes", "metadata"))
 		for _, c := range []struct {
-			update   bson.D
+			update   any
 			relevant bool
 		}{
 			{d("$set", d("last_used", 1)), false},
 			{d("$inc", d("usage_count", 1)), false},
-			{d("$set", d("last_used", 2), "$inc", d("usage_count", 1)), false},
-			{d("$set", d("last_used", 3, "is_active", false)), true},
-			{d("$set", d("last_used", d("at", 1))), false},
-			{d("$set", d("last_used.at", 2)), false},
-			{d("$set", d("sub.last_used", 2)), true},
-			{d("$set", d("scopes.1", "c")), true},
-			{d("$unset", d("usage_count", 1)), false},
-			{d("$unset", d("sub", 1)), true},
+			{d("$set", d("plan", d("seats", 1), "is_active2", 1)), false},
+			{d("$set", d("plan.seats", 2), "$inc", d("usage_count", 1)), false},
+			{d("$set", d("plan.is_active", 1)), false},
+			{d("$set", d("tags.1", "c")), false},
+			{bson.A{d("$set", d("tags", bson.A{"a"}))}, false},
+			{d("$unset", d("plan", 1)), false},
+			{d("$set", d("plan", 1, "is_active", false)), true},
+			{d("$set", d("metadata.x", 2)), true},
+			{d("$set", d("metadata.last_used", 2)), true},
+			{d("$set", d("plan", 2), "$unset", d("metadata.x", 1)), true},
+			{d("$set", d("scopes.1", "x")), true},
+			{d("$set", d("plan", 3), "$pull", d("scopes", "x")), true},
+			{bson.A{d("$set", d("plan", 4, "scopes", bson.A{"a"}))}, true},
+			{d("$set", d("plan", 5), "$unset", d("is_active", 1)), true},
 		} {
-			r.update(t, 1, c.update)
+			if result, err := r.coll.UpdateOne(r.ctx, d("_id", 1), c.update); err != nil || result.ModifiedCount != 1 {
+				t.Fatalf("%v: %+v, %v", c.update, result, err)
+			}
 			r.insert(t, d("mark", 1))
 			event := r.next(t, cs)
 			if delivered := part(event, "operationType") == "update"; delivered != c.relevant {

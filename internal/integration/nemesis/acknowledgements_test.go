@@ -57,7 +57,10 @@ type fleetSyncer interface {
 }
 
 func (i *instance) synced(ctx context.Context, revision clustertime.Time) bool {
-	result, err := i.Syncer().Wait(ctx, revision, true)
+	if i.keytail == nil {
+		return false
+	}
+	result, err := i.keytail.Syncer().Wait(ctx, revision, true)
 	return err == nil && result.Synced
 }
 

@@ -49,7 +49,13 @@ func validate(ctx context.Context, name string, instance validator, s subject) n
 	asked := time.Now()
 	v := instance.Validate(ctx, s.text, everyRequest())
 	return nemesis.Answer{
-		Key: s.label, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness,
-		Instance: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,
+		Key: s.label, Code: v.Code, Asked: asked, Given: time.Now(), AsOf: v.AsOf, Staleness: v.Staleness, Revision: v.Revision,
+		NoAge: isAgeless(instance), Instance: name, Cached: v.Source == apikey.SourceCache, Quiet: s.quiet,
 	}
+}
+
+// isAgeless reports whether a cache reports no age. keytail must report one with every answer.
+func isAgeless(v validator) bool {
+	i, ok := v.(*instance)
+	return ok && i.keytail == nil
 }

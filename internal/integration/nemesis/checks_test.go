@@ -63,8 +63,11 @@ func (a *testbed) watch(history *nemesis.History) (stop func()) {
 }
 
 func (i *instance) lastLoss() (nemesis.Loss, bool) {
+	if i.keytail == nil {
+		return nemesis.Loss{}, false
+	}
 	recorder := httptest.NewRecorder()
-	i.Operations().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	i.keytail.Operations().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	var status struct {
 		LastLoss *struct {
 			At     time.Time `json:"at"`
@@ -188,6 +191,10 @@ func (a *testbed) report(history *nemesis.History, availability nemesis.Availabi
 		names = append(names, i.name)
 	}
 	outside, inside := history.Delays(names)
+	refusals := 0.0
+	for _, n := range a.eventRefusals() {
+		refusals += n
+	}
 	register := history.CheckRegister(registerTimeout)
 	var faults []string
 	for _, kind := range slices.Sorted(maps.Keys(totals.Faults)) {
@@ -208,12 +215,13 @@ available outside    %v
   quiet keys then    %v
 revocation delay     %v
   within faults      %v
+refusals from events %v
 as a register        %v`,
 		totals.Answers, totals.Writes, totals.UnknownWrites, strings.Join(faults, ", "), totals.Losses,
 		totals.Acknowledgements, rules[nemesis.FalseAcknowledgement],
 		rules[nemesis.LateAcceptance], rules[nemesis.FalseAge], rules[nemesis.TooOld], rules[nemesis.Withheld],
 		availability.Outside, nemesis.Grace, availability.After, availability.Inside, availability.Quiet,
-		outside, inside, register)
+		outside, inside, refusals, register)
 	if len(register.Wrong) > 0 {
 		a.t.Error("answers contradict each other: ", register)
 	}

@@ -35,12 +35,14 @@ func (a *testbed) collectionFaults(load *workload) map[string]fault {
 		"unique index dropped, duplicates": a.collectionFault(load, a.duplicates(load, random)),
 		"hashes in arrays":                 a.collectionFault(load, a.arrays(load, random)),
 		"rename away and back": a.collectionFault(load, func() func() {
-			move := func(from, to *mongo.Collection) func(context.Context) error {
-				return func(ctx context.Context) error { return rename(ctx, from, to, false) }
-			}
-			return a.endCollection(load, move(a.keys, elsewhere), func() {
+			appeared := a.appeared.Load()
+			away := func(ctx context.Context) error { return rename(ctx, a.keys, elsewhere, false) }
+			return a.endCollection(load, away, func() {
 				back := load.rewritten()
-				a.repeat("renaming back", move(elsewhere, a.keys))
+				a.repeat("renaming back", func(ctx context.Context) error {
+					// A collection that nobody has created would be in the way: watchForCollection.
+					return rename(ctx, elsewhere, a.keys, a.appeared.Load() > appeared)
+				})
 				back()
 			})
 		}),

@@ -90,6 +90,8 @@ type workload struct {
 	keys    []*mongo.Collection
 	history *nemesis.History
 	seed    uint64
+	// validators are the instances.
+	validators []validator
 
 	// pauseWriters: each writer locks it for reading while it writes. A fault that changes
 	// the whole collection locks it for writing.
@@ -113,10 +115,17 @@ type workload struct {
 // startWorkload fills the collection, and starts writers and callers.
 func startWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, validators []validator) *workload {
 	t.Helper()
-	a := &workload{keys: keys, history: nemesis.NewHistory(), seed: seed}
+	return startJudgedWorkload(t, keys, seed, validators, nemesisMaxStale)
+}
+
+// startJudgedWorkload is startWorkload for answers that are judged by another max_stale.
+func startJudgedWorkload(t *testing.T, keys []*mongo.Collection, seed uint64, validators []validator, maxStale time.Duration) *workload {
+	t.Helper()
+	a := &workload{keys: keys, history: nemesis.NewHistory(), seed: seed, validators: validators}
 	var writing, calling context.Context
 	writing, a.endWriters = context.WithCancel(context.Background())
 	calling, a.endCallers = context.WithCancel(context.Background())
+	record(t, a.history, maxStale)
 	t.Cleanup(a.stop)
 	for range nemesisUnknown {
 		a.subjects = append(a.subjects, newSubject(unknownLabel, false))

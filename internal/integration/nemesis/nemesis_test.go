@@ -96,18 +96,10 @@ func (a *testbed) run(seed uint64, lasts time.Duration) {
 	load := startWorkload(a.t, a.writersKeys(), seed, a.validators())
 	stopWatching := a.watch(load.history)
 	defer stopWatching()
-	maps.Copy(a.faults, a.collectionFaults(load))
-	a.faults["forged heartbeats"] = a.forgeries(load)
-	if a.server.Failpoints {
-		a.faults["any code"] = a.randomCode(load)
-	}
-	if a.devmongo != nil {
-		maps.Copy(a.faults, a.devmongoFaults(a.devmongo))
-		maps.Copy(a.faults, a.restores(load, a.devmongo))
-		maps.Copy(a.faults, a.timeFaults(a.devmongo))
-	}
+	a.addFaults(load)
 	kinds := a.kinds()
 	a.checkWithoutFaults(load, healthyTime)
+	a.mustRefuseByEvents(load)
 	began := time.Now()
 	for _, step := range nemesis.Plan(seed, lasts, a.pace, kinds, len(a.instances), nemesisMaxStale) {
 		if time.Since(began) > lasts {
@@ -130,6 +122,20 @@ func (a *testbed) run(seed uint64, lasts time.Duration) {
 	load.stop()
 	a.reportViolations(load, time.Time{})
 	a.report(load.history, availability, outages)
+}
+
+// addFaults adds the faults that need the workload, or that only this server can make.
+func (a *testbed) addFaults(load *workload) {
+	maps.Copy(a.faults, a.collectionFaults(load))
+	a.faults["forged heartbeats"] = a.forgeries(load)
+	if a.server.Failpoints {
+		a.faults["any code"] = a.randomCode(load)
+	}
+	if a.devmongo != nil {
+		maps.Copy(a.faults, a.devmongoFaults(a.devmongo))
+		maps.Copy(a.faults, a.restores(load, a.devmongo))
+		maps.Copy(a.faults, a.timeFaults(a.devmongo))
+	}
 }
 
 // kinds returns the kinds of faults to make.

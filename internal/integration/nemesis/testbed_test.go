@@ -30,12 +30,30 @@ var cacheSizes = []int{64, 64, 3}
 // mayEvict reports whether an instance may evict entries.
 func mayEvict(number int) bool { return cacheSizes[number%len(cacheSizes)] < 64 }
 
-// instance is one keytail of the fleet, with its own proxy to the server.
+// instance is one cache under test, a keytail or another one, with its own proxy to the server.
 type instance struct {
-	testkit.Daemon
+	validator
 	name, appName string
 	proxy         proxied
-	registry      *prometheus.Registry
+	// commands are those that its client has sent.
+	commands *commandCount
+	// keytail is nil if the instance is another cache.
+	keytail *keytailDaemon
+}
+
+// keytailDaemon is what the tests see of a keytail besides its answers.
+type keytailDaemon struct {
+	testkit.Daemon
+	registry *prometheus.Registry
+}
+
+// newInstance returns an instance that cannot answer yet, and the client that it is to use.
+func newInstance(t *testing.T, s *mongotest.Server, number int) (*instance, *mongo.Client) {
+	t.Helper()
+	i := &instance{name: instanceName(number), commands: &commandCount{}}
+	i.appName = "keytail-" + i.name
+	i.proxy = startProxy(t, i.name, s)
+	return i, s.Connect(t, i.proxy.options(s, i.appName).SetMonitor(i.commands.monitor()))
 }
 
 // testbed is a MongoDB server and a fleet of instances that use it.
@@ -89,7 +107,22 @@ func (l lazyText) String() string { return fmt.Sprint(l()) }
 // openFilesOfTheRuntime is the number of files that the network poller opens at first use.
 const openFilesOfTheRuntime = 3
 
+// newTestbed starts a fleet of keytails.
 func newTestbed(t *testing.T, s *mongotest.Server) *testbed {
+	t.Helper()
+	a := newTestbedOf(t, s, startKeytail)
+	for _, i := range a.instances {
+		select {
+		case <-i.keytail.Live():
+		case <-time.After(testkit.WaitTimeout):
+			t.Fatalf("%s does not become live", i.name)
+		}
+	}
+	return a
+}
+
+// newTestbedOf starts a fleet of any caches.
+func newTestbedOf(t *testing.T, s *mongotest.Server, start func(t *testing.T, s *mongotest.Server, database string, number int) *instance) *testbed {
 	t.Helper()
 	database := s.Database(t)
 	a := &testbed{t: t, server: s, pace: nemesis.Sparse(nemesisMaxStale), faults: toxics(t)}
@@ -105,30 +138,22 @@ func newTestbed(t *testing.T, s *mongotest.Server) *testbed {
 	a.once = connectWithShortTimeouts(t, s, "other-client", once).Database(database).
 		Collection(a.keys.Name(), options.Collection().SetWriteConcern(writeconcern.Majority()))
 	for i := range nemesisInstances {
-		a.instances = append(a.instances, startInstance(t, s, database, i))
-	}
-	for _, i := range a.instances {
-		select {
-		case <-i.Live():
-		case <-time.After(testkit.WaitTimeout):
-			t.Fatalf("%s does not become live", i.name)
-		}
+		a.instances = append(a.instances, start(t, s, database, i))
 	}
 	return a
 }
 
-func startInstance(t *testing.T, s *mongotest.Server, database string, number int) *instance {
+func startKeytail(t *testing.T, s *mongotest.Server, database string, number int) *instance {
 	t.Helper()
-	i := &instance{name: instanceName(number), registry: prometheus.NewRegistry()}
-	i.appName = "keytail-" + i.name
-	i.proxy = startProxy(t, i.name, s)
+	i, client := newInstance(t, s, number)
+	registry := prometheus.NewRegistry()
 	logger := zap.NewNop()
 	if *nemesisLogs {
 		logger = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)).Named(i.name)
 	}
 	d, err := daemon.New(t.Context(), daemon.Config{
 		Config: service.Config{
-			Client:            s.Connect(t, i.proxy.options(s, i.appName)),
+			Client:            client,
 			Database:          database,
 			MaxStale:          nemesisMaxStale,
 			HeartbeatInterval: nemesisMaxStale / 12,
@@ -138,13 +163,14 @@ func startInstance(t *testing.T, s *mongotest.Server, database string, number in
 			Usage:             service.UsageOff, // the writers use its field as a fence
 			Logger:            logger,
 		},
-		Registry: i.registry,
+		Registry: registry,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.ExpectNoNewSeries(t, i.registry)
-	i.Daemon = testkit.Daemon{Daemon: d}
+	testkit.ExpectNoNewSeries(t, registry)
+	i.keytail = &keytailDaemon{testkit.Daemon{Daemon: d}, registry}
+	i.validator = i.keytail
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()

@@ -28,6 +28,7 @@ var foundGuards = []string{
 	"InspectAtOpen", "DefaultBatch", "ToCollection", "InspectAtRead",
 	"LossRewound", "RandomNonces", "FleetOwnClock", "StampHashes", "MarkHashes",
 	"ChangeSole", "RenewSole", "AmbiguousMark", "SeenTwice", "Provisional", "TwoDocuments",
+	"RefusalPlain", "RefusalAlone", "RefusalLast",
 }
 
 // revealingFaults are the only faults that can reveal that a guard is missing. For the

@@ -157,7 +157,7 @@ func (a *workload) removeSubject(text string) {
 func (a *testbed) excessScans() []float64 {
 	scans := make([]float64, len(a.instances))
 	for n, i := range a.instances {
-		scans[n] = testkit.Metric(a.t, i.registry, "keytail_scans_total") - testkit.Metric(a.t, i.registry, "keytail_losses_total")
+		scans[n] = testkit.Metric(a.t, i.keytail.registry, "keytail_scans_total") - testkit.Metric(a.t, i.keytail.registry, "keytail_losses_total")
 	}
 	return scans
 }

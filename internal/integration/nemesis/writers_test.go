@@ -76,12 +76,43 @@ func (a *workload) change(ctx context.Context, random *rand.Rand, slots []*slot,
 	case what < 32:
 		a.rotate(ctx, random, slots, s)
 		return
+	case s.now() == apikey.Valid && what < 44:
+		a.watchSwitchOff(ctx, random, s.subjects[s.current])
+		a.switchOff(ctx, random, s)
+		return
 	case s.now() != apikey.Valid && what < 75:
 		target = condition{state: apikey.Valid}
 	default:
 		target = anyCondition(random)
 	}
 	a.update(ctx, s, target, current, random.IntN(8) == 0)
+}
+
+// switchOff switches a key off, alone or beside another write, without a pause in between: then the
+// event that says that the key is off does not say what else has happened to it.
+func (a *workload) switchOff(ctx context.Context, random *rand.Rand, s *slot) {
+	off, other := condition{state: apikey.Disabled}, 1-s.current
+	switch random.IntN(5) {
+	case 0:
+		a.update(ctx, s, off, s.current, false)
+	case 1:
+		a.update(ctx, s, off, other, false)
+	case 2:
+		a.update(ctx, s, s.condition, other, false)
+		if s.certain {
+			a.update(ctx, s, off, s.current, false)
+		}
+	case 3:
+		a.update(ctx, s, off, s.current, false)
+		if s.certain {
+			a.update(ctx, s, condition{state: apikey.Valid}, []int{s.current, other}[random.IntN(2)], false)
+		}
+	default:
+		a.update(ctx, s, off, s.current, false)
+		if s.certain {
+			a.remove(ctx, s)
+		}
+	}
 }
 
 // anyCondition returns a random condition, usually one that is not VALID.

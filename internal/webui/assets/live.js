@@ -1,5 +1,6 @@
-// Keeps the status page up to date: the server sends the parts of the page that have
-// changed, as server-sent events. Without this script the browser reloads the page.
+// Keeps a page up to date: the server sends the parts of the page that have changed, as
+// server-sent events, from the address in data-live of #connection. A form with data-live is
+// sent without leaving the page. Without this script the browser reloads the page.
 'use strict';
 (() => {
   // The server sends at least once in five seconds.
@@ -50,7 +51,7 @@
   }
 
   function connect() {
-    source = new EventSource('/status/live');
+    source = new EventSource(note.dataset.live);
     source.addEventListener('update', received);
   }
 
@@ -64,6 +65,26 @@
     pause = Math.min(2 * pause, longestPause);
   }
 
+  // The outcome of a form comes with the next update. Only what failed is said here.
+  function submitted(event) {
+    const form = event.target;
+    if (!form.hasAttribute('data-live')) return;
+    event.preventDefault();
+    const failed = document.getElementById('failed');
+    const tell = (text) => { if (failed) failed.textContent = text; };
+    // Not form.action, which is a button with that name.
+    fetch(form.getAttribute('action'), {
+      method: 'POST',
+      redirect: 'manual',
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams(new FormData(form, event.submitter)).toString(),
+    }).then(async (answer) => {
+      if (answer.type === 'opaqueredirect') { tell(''); return; }
+      tell((await answer.json()).detail);
+    }).catch(() => tell('keytail does not answer: try again.'));
+  }
+
+  document.addEventListener('submit', submitted);
   connect();
   setTimeout(check, pause);
 })();
