@@ -178,16 +178,24 @@ func TestUnknownTokenIsRejected(t *testing.T) {
 	})
 }
 
-// A stream that starts at a time delivers the change of that very time first.
+// A stream that starts at a time delivers the change of that very time first. The time is
+// that of the change's event: the operationTime of the write's reply may be later, because
+// of anything else that moves the clock before the server replies.
 func TestStreamStartsAtAnOperationTime(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
+		r.insert(t, d("_id", "before"))
+		cs := r.watch(t, r.db, nil)
 		var times []bson.Timestamp
-		for i := range 3 {
-			reply, err := r.command(r.db.Name(), d("insert", r.coll.Name(), "documents", bson.A{d("_id", int32(i))}, "writeConcern", d("w", "majority")))
+		for i := range int32(3) {
+			reply, err := r.command(r.db.Name(), d("insert", r.coll.Name(), "documents", bson.A{d("_id", i)}, "writeConcern", d("w", "majority")))
 			if err != nil {
 				t.Fatal(err)
 			}
-			times = append(times, part(reply, "operationTime").(bson.Timestamp))
+			changed := part(r.next(t, cs), "clusterTime").(bson.Timestamp)
+			if replied := part(reply, "operationTime").(bson.Timestamp); replied.Before(changed) {
+				t.Errorf("the reply to change %d has the operationTime %v, before the change's own time %v", i, replied, changed)
+			}
+			times = append(times, changed)
 		}
 		for i, at := range times {
 			cs := r.watch(t, r.db, nil, func(o *options.ChangeStreamOptionsBuilder) { o.SetStartAtOperationTime(&at) })
