@@ -474,16 +474,20 @@ func newStuckRigIn(t *testing.T, s *mongotest.Devmongo, scope Scope) *rig {
 func TestTwoFruitlessResumesAreALoss(t *testing.T) {
 	s := mongotest.StartDevmongo(t, devmongo.Config{})
 	r := newStuckRig(t, s)
+	var resumes []float64 // before each loss; on a machine under load there are resumes after it, too
+	r.onLoss = func() {
+		resumes = append(resumes, testutil.ToFloat64(r.Tail.metrics.opens.WithLabelValues("resumed")))
+	}
 	r.run()
 	mongotest.Eventually(t, patience, func() bool { return r.look(func() bool { return r.losses > 0 }) }, "the token is kept forever")
 	r.waitForFreshness(2)
 	r.waitUntilDelivered("marker")
 	r.stop()
-	if got := r.Status().LastLoss; r.losses != 1 || got.Reason != reasonNoProgress {
-		t.Errorf("%d losses, the last is %+v", r.losses, got)
+	if got := r.Status().LastLoss; len(resumes) != 1 || got.Reason != reasonNoProgress {
+		t.Errorf("%d losses, the last is %+v", len(resumes), got)
 	}
-	if got := testutil.ToFloat64(r.Tail.metrics.opens.WithLabelValues("resumed")); got != maxFruitlessResumes {
-		t.Errorf("%v resumes before the loss, want %d", got, maxFruitlessResumes)
+	if resumes[0] != maxFruitlessResumes {
+		t.Errorf("%v resumes before the loss, want %d", resumes[0], maxFruitlessResumes)
 	}
 }
 

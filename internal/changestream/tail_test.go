@@ -35,6 +35,7 @@ type recorder struct {
 	isOpen  bool
 	changes []keycache.Change
 	fresh   []keycache.Freshness
+	onLoss  func() // called at each loss, with the mutex locked; nil: nothing
 }
 
 func (r *recorder) Lose() bool {
@@ -44,6 +45,9 @@ func (r *recorder) Lose() bool {
 	r.isOpen = false
 	if was {
 		r.losses++
+		if r.onLoss != nil {
+			r.onLoss()
+		}
 	}
 	return was
 }
