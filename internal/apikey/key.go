@@ -96,16 +96,21 @@ func Generate(prefix string, random io.Reader) (string, error) {
 // GeneratedAdvice follows the name of a text that IsGenerated accepts, in an error.
 const GeneratedAdvice = " is a key, which keytail must not keep: send something else there, and rotate or revoke this key if others may have seen it"
 
-// IsGenerated reports whether a text is a key that Generate has made, with any prefix, by its
-// checksum. It is for texts that should be something else: one in 2^32 of other texts of the same
-// form passes.
+// IsGenerated reports whether a text is a key that Generate has made, with any prefix, or ends in
+// one, as where the collection's keys have a beginning of their own (Hasher.Generate). It decides by
+// the checksum. It is for texts that should be something else: for each place where a prefix may
+// begin, at most 16, one in 2^32 of other texts of the same form passes.
 func IsGenerated(text string) bool {
-	cut := strings.IndexByte(text, '_')
-	if cut < 0 || len(text)-cut-1 != secretDigits+checksumDigits || ValidPrefix(text[:cut]) != nil {
+	cut := len(text) - secretDigits - checksumDigits - 1
+	if cut < 0 || text[cut] != '_' {
 		return false
 	}
-	_, err := Parse(text[:cut], text)
-	return err == nil
+	for start := cut - 1; start >= 0 && ValidPrefix(text[start:cut]) == nil; start-- {
+		if _, err := Parse(text[start:cut], text[start:]); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // ValidHashAfter returns ErrHashAfter unless NewHasher may be used with after. There must be
