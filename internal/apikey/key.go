@@ -163,10 +163,13 @@ func isPrintableASCII(text string) bool {
 
 // DisplayPrefix is the part of a key that may be shown to identify it: the prefix up to the first
 // '_', and of the rest 8 characters but never more than a quarter, so that a short key from another
-// system is not revealed.
+// system is not revealed. Of a key that Generate has made, it is all before the digits, and 8 of these:
+// what stands before the prefix is the same in all keys of a collection.
 func DisplayPrefix(text string) string {
 	start := 0
-	if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {
+	if IsGenerated(text) {
+		start = len(text) - secretDigits - checksumDigits
+	} else if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {
 		start = len(head) + 1
 	}
 	return text[:start+min(shownChars, (len(text)-start)/4)]
