@@ -96,16 +96,21 @@ func Generate(prefix string, random io.Reader) (string, error) {
 // GeneratedAdvice follows the name of a text that IsGenerated accepts, in an error.
 const GeneratedAdvice = " is a key, which keytail must not keep: send something else there, and rotate or revoke this key if others may have seen it"
 
-// IsGenerated reports whether a text is a key that Generate has made, with any prefix, by its
-// checksum. It is for texts that should be something else: one in 2^32 of other texts of the same
-// form passes.
+// IsGenerated reports whether a text is a key that Generate has made, with any prefix, or ends in
+// one, as where the collection's keys have a beginning of their own (Hasher.Generate). It decides by
+// the checksum. It is for texts that should be something else: for each place where a prefix may
+// begin, at most 16, one in 2^32 of other texts of the same form passes.
 func IsGenerated(text string) bool {
-	cut := strings.IndexByte(text, '_')
-	if cut < 0 || len(text)-cut-1 != secretDigits+checksumDigits || ValidPrefix(text[:cut]) != nil {
+	cut := len(text) - secretDigits - checksumDigits - 1
+	if cut < 0 || text[cut] != '_' {
 		return false
 	}
-	_, err := Parse(text[:cut], text)
-	return err == nil
+	for start := cut - 1; start >= 0 && ValidPrefix(text[start:cut]) == nil; start-- {
+		if _, err := Parse(text[start:cut], text[start:]); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // ValidHashAfter returns ErrHashAfter unless NewHasher may be used with after. There must be
@@ -158,10 +163,13 @@ func isPrintableASCII(text string) bool {
 
 // DisplayPrefix is the part of a key that may be shown to identify it: the prefix up to the first
 // '_', and of the rest 8 characters but never more than a quarter, so that a short key from another
-// system is not revealed.
+// system is not revealed. Of a key that Generate has made, it is all before the digits, and 8 of these:
+// what stands before the prefix is the same in all keys of a collection.
 func DisplayPrefix(text string) string {
 	start := 0
-	if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {
+	if IsGenerated(text) {
+		start = len(text) - secretDigits - checksumDigits
+	} else if head, _, found := strings.Cut(text, "_"); found && ValidPrefix(head) == nil {
 		start = len(head) + 1
 	}
 	return text[:start+min(shownChars, (len(text)-start)/4)]

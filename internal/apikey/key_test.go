@@ -265,6 +265,7 @@ func TestDisplayPrefix(t *testing.T) {
 	}
 	tests := []struct{ text, want string }{
 		{key, key[:11]},
+		{"sk_live_" + key, "sk_live_" + key[:11]},
 		{"", ""},
 		{"abcdefgh", "ab"},
 		{"sk_live_abcdefgh", "sk_liv"},
@@ -310,7 +311,7 @@ func FuzzParse(f *testing.F) {
 		case len(text) < 8 || len(text) > 512 || strings.Trim(text, printable()) != "":
 			t.Fatalf("accepted %q", text)
 		}
-		if shown := DisplayPrefix(text); !strings.HasPrefix(text, shown) || len(shown) > maxPrefixLen+1+shownChars {
+		if shown := DisplayPrefix(text); !strings.HasPrefix(text, shown) || (len(shown) > maxPrefixLen+1+shownChars && !IsGenerated(text)) {
 			t.Fatalf("%q is shown as %q", text, shown)
 		}
 	})
@@ -333,11 +334,32 @@ func TestIsGenerated(t *testing.T) {
 		}
 		rest := text[len(prefix):]
 		for other, want := range map[string]bool{
-			text: true, text[:len(text)-1]: false, text + "0": false, "x" + text: false, rest: false, "A" + rest: false, rest[1:]: false, "": false, "_": false,
+			text: true, text[:len(text)-1]: false, text + "0": false, "x" + text: true, "sk-" + text: true, text + " ": false, rest: false, "A" + rest: false, rest[1:]: false, "": false, "_": false,
 		} {
 			if got := IsGenerated(other); got != want {
 				t.Errorf("prefix %s, %d bytes: got %v, want %v", prefix, len(other), got, want)
 			}
+		}
+	}
+}
+
+// TestAKeyBehindABeginningIsGenerated: keys of a collection whose hashes leave out a beginning have it
+// in front of what Generate makes.
+func TestAKeyBehindABeginningIsGenerated(t *testing.T) {
+	for _, after := range []string{"", "sk_live_", "sk-", "live", "kt_", "k", strings.Repeat("x", 40)} {
+		hasher, err := NewHasher(SHA256, nil, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _, err := hasher.Generate("kt", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !IsGenerated(text) {
+			t.Errorf("after %q: a key of keytail's own is not known as one", after)
+		}
+		if mistyped := text[:len(text)-1] + "!"; IsGenerated(mistyped) {
+			t.Errorf("after %q: a text with a wrong checksum counts as a key", after)
 		}
 	}
 }

@@ -207,4 +207,13 @@ var surfaceUndos = []undo{
 		}},
 		pkg: "./internal/forwardauth", test: "TestAKeyIsNoIDAndNoScope", shows: "an id: got <nil>, accepted is to be false",
 	},
+	{
+		name: "key-behind-a-beginning",
+		edits: []edit{{
+			"internal/apikey/key.go",
+			"if cut < 0 || text[cut] != '_' {",
+			"if cut < 0 || strings.IndexByte(text, '_') != cut {",
+		}},
+		pkg: "./internal/apikey", test: "TestAKeyBehindABeginningIsGenerated", shows: `after "sk_live_": a key of keytail's own is not known as one`,
+	},
 }
