@@ -29,7 +29,7 @@ const instructions = `## How to read this page
 - Rows that miss their goals stay on this page.
 - The figures of a row are those of the commit and the day below it. If the row has changed since, its section says how, and *old*
   stands beside its name in the tables. Goals that were raised since count with the goal of that day.
-  The commits of 2026-11-30 are not in the repository: they reached it together, as `+"`b8951d2`"+`.
+  The commits of 2026-11-30 are not in the repository: they reached it together, as ` + "`b8951d2`" + `.
 
 To measure on your machine:
 

@@ -8,8 +8,14 @@ import (
 
 // The rule (docs/soak.md#the-rule explains it).
 const (
-	// windows is the number of parts of a run whose lowest values are compared.
+	// windows is the number of parts of a run whose lowest values are compared. A short run has
+	// fewer, because each lasts shortestWindow.
 	windows = 12
+	// shortestWindow is longer than a fault, the pauses beside it, and the requests that wait for its
+	// end: otherwise the lowest value of a window shows how many of them wait.
+	shortestWindow = 15 * time.Second
+	// fewestWindows is how many values a slope needs: ShortestRun has as many.
+	fewestWindows = 4
 	// warmUp is the part of a run, one in so many, that the rule leaves out.
 	warmUp = 3
 )
@@ -76,7 +82,7 @@ func (t Trend) String() string {
 func trend(samples []Sample, r Resource) Trend {
 	at, lowest := lows(samples, r.of)
 	t := Trend{Resource: r}
-	if len(lowest) < windows {
+	if len(lowest) < fewestWindows || len(lowest) < windowsOf(samples[len(samples)-1].At) {
 		return t
 	}
 	t.Measured = samples[len(samples)-1].At * (warmUp - 1) / warmUp
@@ -84,6 +90,11 @@ func trend(samples []Sample, r Resource) Trend {
 	t.Allowed = max(r.Floor, r.Share*t.Level)
 	t.Growth = theilSen(at, lowest) * t.Measured.Seconds()
 	return t
+}
+
+// windowsOf is the number of windows of a run of this length.
+func windowsOf(run time.Duration) int {
+	return min(windows, int(run*(warmUp-1)/warmUp/shortestWindow))
 }
 
 // lows returns the lowest value of each window after the warm-up, and the time at which the
@@ -94,16 +105,17 @@ func lows(samples []Sample, of func(*Sample) float64) (at, lowest []float64) {
 	}
 	end := samples[len(samples)-1].At + 1
 	begin := end / warmUp
+	parts := time.Duration(max(1, windowsOf(samples[len(samples)-1].At)))
 	last := -1
 	for i := range samples {
 		s := &samples[i]
 		if s.At < begin {
 			continue
 		}
-		window, value := int(windows*(s.At-begin)/(end-begin)), of(s)
+		window, value := int(parts*(s.At-begin)/(end-begin)), of(s)
 		if window != last {
 			last = window
-			at = append(at, (begin + time.Duration(window)*(end-begin)/windows).Seconds())
+			at = append(at, (begin + time.Duration(window)*(end-begin)/parts).Seconds())
 			lowest = append(lowest, value)
 			continue
 		}

@@ -51,6 +51,18 @@ func TestRule(t *testing.T) {
 	}
 }
 
+// TestTheRuleInTheShortestRun: a fault often begins when the last one has just ended, so requests wait most
+// of the time, here more of them during later faults. That is no growth; a goroutine every three seconds is.
+func TestTheRuleInTheShortestRun(t *testing.T) {
+	waiting := func(s int) float64 { return map[bool]float64{true: float64(s)}[s%15 > 1] }
+	if got := trend(series(90, func(s int) float64 { return 100 + waiting(s) }), ten); !got.Flat() {
+		t.Errorf("requests that wait for the end of a fault: %v", got)
+	}
+	if got := trend(series(90, func(s int) float64 { return 100 + waiting(s) + float64(s)/3 }), ten); got.Flat() {
+		t.Errorf("a leak of 20 in a minute: %v", got)
+	}
+}
+
 // TestTooFewSamplesAreNotFlat: a run whose scrapes failed has no verdict.
 func TestTooFewSamplesAreNotFlat(t *testing.T) {
 	for name, samples := range map[string][]Sample{
