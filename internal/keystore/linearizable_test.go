@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -40,7 +41,9 @@ func TestLinearizableReadsAreSentByTheRule(t *testing.T) {
 		}
 		defer session.EndSession(ctx)
 		inSession := mongo.NewSessionContext(ctx, session)
-		if err := f.keys.FindOne(inSession, bson.D{}).Err(); err != nil || session.OperationTime() == nil {
+		// By the primary: the client prefers a secondary, which may not have the document yet.
+		atPrimary := f.keys.Clone(options.Collection().SetReadPreference(readpref.Primary()))
+		if err := atPrimary.FindOne(inSession, bson.D{}).Err(); err != nil || session.OperationTime() == nil {
 			t.Fatalf("the session has seen no time: %v", err)
 		}
 		for name, ctx := range map[string]context.Context{"plain": ctx, "in a causal session": inSession} {
