@@ -21,12 +21,14 @@ func preferring(preference *readpref.ReadPref) func(*Config) {
 	return func(c *Config) { c.ReadPreference = preference }
 }
 
-// member is the mode of a find's read preference. Without one the driver sends it to the primary.
+// member is the mode of a find's read preference. Without one the driver sends it to the primary. Over a direct
+// connection it sends primaryPreferred in place of primary, which keytail never asks for.
 func member(find bson.Raw) string {
-	if mode, ok := find.Lookup("$readPreference", "mode").StringValueOK(); ok {
-		return mode
+	mode, ok := find.Lookup("$readPreference", "mode").StringValueOK()
+	if !ok || mode == "primaryPreferred" {
+		return "primary"
 	}
-	return "primary"
+	return mode
 }
 
 func nothing(*Document) error { return nil }
