@@ -33,17 +33,17 @@ var (
 
 // TestHardenedProfileStarts with real certificates and a server, and without a warning.
 func TestHardenedProfileStarts(t *testing.T) {
-	for name, listeners := range map[string][]string{
-		"keytail.yaml": {"addr", "ops_addr"},
-		"admin.yaml":   {"addr", "ops_addr", "admin_addr"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			content, err := os.ReadFile(filepath.Join("hardened", name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-				s.Needs(t, mongotest.MongoDBTokens)
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		s.Needs(t, mongotest.MongoDBTokens)
+		for name, listeners := range map[string][]string{
+			"keytail.yaml": {"addr", "ops_addr"},
+			"admin.yaml":   {"addr", "ops_addr", "admin_addr"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				content, err := os.ReadFile(filepath.Join("hardened", name))
+				if err != nil {
+					t.Fatal(err)
+				}
 				log := serveHardened(t, s, string(content))
 				for line := range strings.Lines(log) {
 					if !strings.HasPrefix(line, `{"level":"info"`) {
@@ -59,8 +59,8 @@ func TestHardenedProfileStarts(t *testing.T) {
 					t.Error("the admin listener is not where it should be")
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 // TestHardenedProfileEncrypts the path to MongoDB.

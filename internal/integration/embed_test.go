@@ -69,7 +69,8 @@ func TestAStreamEndsAtItsFirstExpiry(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := startEmbedded(t, s, 0)
 		e := r.embed("gin")
-		expires := time.Now().Add(2 * time.Second).Truncate(time.Millisecond)
+		lifetime := r.lifetime()
+		expires := time.Now().Add(lifetime).Truncate(time.Millisecond)
 		k := r.newValidKey(bson.E{Key: "expires_at", Value: expires})
 		at := e.openStream(k).mustHappen(t, "an expired key")
 		if late := at.Sub(expires); late < 0 {

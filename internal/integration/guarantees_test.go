@@ -154,7 +154,8 @@ func TestPromiseExactExpiry(t *testing.T) {
 	mongotest.EachScope(t, func(t *testing.T, s *mongotest.Server) {
 		r := start(t, s)
 		// A BSON date has milliseconds.
-		expires := time.Now().Add(time.Second).Truncate(time.Millisecond)
+		lifetime := r.lifetime()
+		expires := time.Now().Add(lifetime).Truncate(time.Millisecond)
 		k := r.newKey(bson.E{Key: "expires_at", Value: expires})
 		valid := 0
 		for {

@@ -169,6 +169,15 @@ func (r *fixture) newKey(fields ...bson.E) key {
 	return k
 }
 
+// lifetime is how long a key must live so that requests find it valid before it expires: several times what a write
+// and a read take on this server now.
+func (r *fixture) lifetime() time.Duration {
+	r.t.Helper()
+	began := time.Now()
+	r.waitForCode(r.newKey(), apikey.Valid)
+	return time.Second + 5*time.Since(began)
+}
+
 func (k key) document(fields ...bson.E) bson.D { return testkit.Document(k.id, k.text, fields...) }
 
 func (r *fixture) update(k key, change bson.D) {

@@ -30,8 +30,9 @@ func TestIntegrationStepDown(t *testing.T) {
 		alone := len(before.Hosts) == 1
 		faultTest.during("step-down", func() {
 			err := tell(set.admin, bson.D{
-				{Key: "replSetStepDown", Value: 3},
-				{Key: "secondaryCatchUpPeriodSecs", Value: 2},
+				{Key: "replSetStepDown", Value: 6},
+				// A secondary of a busy set has this long to have all writes, or the primary refuses.
+				{Key: "secondaryCatchUpPeriodSecs", Value: 5},
 				// Without force a primary that no member can succeed refuses to step down.
 				{Key: "force", Value: alone},
 			})

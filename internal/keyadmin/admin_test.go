@@ -301,7 +301,7 @@ func TestAConcurrentChangeIsNotLost(t *testing.T) {
 			}
 			return keystore.Fields{Name: ptr(fmt.Sprint("after ", was.Record.Name))}, nil
 		})
-		if r := &written.Key.Record; err != nil || tries != 2 || r.ProjectID != "theirs" || r.Name != "after mine" {
+		if r := &written.Key.Record; err != nil || tries < 2 || r.ProjectID != "theirs" || r.Name != "after mine" {
 			t.Errorf("after %d tries: %+v, %v", tries, r, err)
 		}
 		o.mustCount(1, 3, renamed.Key.Digest)

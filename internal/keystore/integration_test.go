@@ -172,7 +172,6 @@ func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Tim
 	var sent struct {
 		Filter      bson.D
 		ReadConcern bson.D `bson:"readConcern"`
-		Preference  bson.D `bson:"$readPreference"`
 		LSID        bson.D `bson:"lsid"`
 		Limit       int
 	}
@@ -189,9 +188,8 @@ func checkFind(t *testing.T, find bson.Raw, filter bson.D, after clustertime.Tim
 	if diff := cmp.Diff(filter, sent.Filter); diff != "" {
 		t.Errorf("filter: %s", diff)
 	}
-	// The driver does not send the mode when it is primary
-	if sent.Preference != nil {
-		t.Errorf("read preference %v", sent.Preference)
+	if got := member(find); got != "primary" {
+		t.Errorf("it reads from %s", got)
 	}
 	if sent.LSID == nil || sent.Limit != limit {
 		t.Errorf("session %v, limit %d", sent.LSID, sent.Limit)

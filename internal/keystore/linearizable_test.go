@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.uber.org/zap"
 
 	"github.com/keytail/keytail/internal/apikey"
@@ -20,7 +21,6 @@ import (
 type sentLinearizable struct {
 	Filter      bson.D
 	ReadConcern bson.D `bson:"readConcern"`
-	Preference  bson.D `bson:"$readPreference"`
 	LSID        bson.D `bson:"lsid"`
 	Limit       int
 	MaxTimeMS   int64 `bson:"maxTimeMS"`
@@ -40,7 +40,9 @@ func TestLinearizableReadsAreSentByTheRule(t *testing.T) {
 		}
 		defer session.EndSession(ctx)
 		inSession := mongo.NewSessionContext(ctx, session)
-		if err := f.keys.FindOne(inSession, bson.D{}).Err(); err != nil || session.OperationTime() == nil {
+		// By the primary: the client prefers a secondary, which may not have the document yet.
+		atPrimary := f.keys.Clone(options.Collection().SetReadPreference(readpref.Primary()))
+		if err := atPrimary.FindOne(inSession, bson.D{}).Err(); err != nil || session.OperationTime() == nil {
 			t.Fatalf("the session has seen no time: %v", err)
 		}
 		for name, ctx := range map[string]context.Context{"plain": ctx, "in a causal session": inSession} {
@@ -48,7 +50,8 @@ func TestLinearizableReadsAreSentByTheRule(t *testing.T) {
 				t.Fatalf("%s: found %v, error %v", name, found, err)
 			}
 			var sent sentLinearizable
-			if err := bson.Unmarshal(f.wire.lastFind(t), &sent); err != nil {
+			find := f.wire.lastFind(t)
+			if err := bson.Unmarshal(find, &sent); err != nil {
 				t.Fatal(err)
 			}
 			// Only the level: no afterClusterTime
@@ -58,9 +61,8 @@ func TestLinearizableReadsAreSentByTheRule(t *testing.T) {
 			if diff := cmp.Diff(bson.D{{Key: "key_hash", Value: testHash.Hex()}}, sent.Filter); diff != "" {
 				t.Errorf("%s: filter: %s", name, diff)
 			}
-			// The driver does not send the mode when it is primary
-			if sent.Preference != nil || sent.LSID == nil || sent.Limit != 2 {
-				t.Errorf("%s: preference %v, session %v, limit %d", name, sent.Preference, sent.LSID, sent.Limit)
+			if got := member(find); got != "primary" || sent.LSID == nil || sent.Limit != 2 {
+				t.Errorf("%s: reads from %s, session %v, limit %d", name, got, sent.LSID, sent.Limit)
 			}
 			// The server knows the deadline, too, so that a read whose caller
 			// has gone does not wait for a majority there

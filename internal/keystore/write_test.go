@@ -303,7 +303,8 @@ func TestARevisionIsNotBeforeItsWrite(t *testing.T) {
 	})
 }
 
-// TestATransactionIsAllOrNothing and is repeated when another one was faster.
+// TestATransactionIsAllOrNothing and is repeated when another one was faster. (A server may refuse a statement of
+// any transaction with a transient error, so there may be more tries.)
 func TestATransactionIsAllOrNothing(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
 		d, ctx := newWriteRig(t, s), testContext(t)
@@ -319,12 +320,11 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 		}
 		was, tries := d.insert(t, "u"), 0
 		_, err = d.Transact(ctx, func(ctx context.Context) error {
-			tries++
 			now, err := d.FindByID(ctx, was.Record.KeyID, nil)
 			if err != nil {
 				return err
 			}
-			if tries == 1 {
+			if tries++; tries == 1 {
 				if _, err := d.keys.UpdateByID(t.Context(), was.raw.Lookup("_id"), bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: "theirs"}}}}); err != nil {
 					t.Fatal(err)
 				}
@@ -337,7 +337,7 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 			return err
 		})
 		now, findErr := d.FindByID(ctx, was.Record.KeyID, nil)
-		if err != nil || findErr != nil || tries != 2 || now.Record.Name != "theirs" || !slices.Equal(now.Record.Scopes, []string{"mine"}) {
+		if err != nil || findErr != nil || tries < 2 || now.Record.Name != "theirs" || !slices.Equal(now.Record.Scopes, []string{"mine"}) {
 			t.Errorf("after %d tries: %v, %v, %+v", tries, err, findErr, now.Record)
 		}
 	})

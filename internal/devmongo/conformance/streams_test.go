@@ -343,6 +343,11 @@ func TestStreamFilterIsEvaluated(t *testing.T) {
 			}
 			r.insert(t, d("mark", 1))
 			event := r.next(t, cs)
+			if _, pipeline := c.update.(bson.A); pipeline && part(event, "operationType") == "replace" {
+				// MongoDB before 5.0 logs each update by a pipeline as a replacement, which the filter passes.
+				r.want(t, cs, "insert")
+				continue
+			}
 			if delivered := part(event, "operationType") == "update"; delivered != c.relevant {
 				t.Errorf("%v: delivered %v, want %v (%v)", c.update, delivered, c.relevant, event)
 			}

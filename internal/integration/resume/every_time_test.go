@@ -213,9 +213,11 @@ const (
 )
 
 func TestResumeFromEveryTime(t *testing.T) {
-	for _, duplicates := range []bool{false, true} {
-		t.Run(map[bool]string{false: "unique", true: "duplicates"}[duplicates], func(t *testing.T) {
-			eachRecording(t, duplicates, func(t *testing.T, r *recording) {
+	// The servers are the outer subtests: "-run /external" selects one.
+	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		for _, duplicates := range []bool{false, true} {
+			t.Run(map[bool]string{false: "unique", true: "duplicates"}[duplicates], func(t *testing.T) {
+				r := recordOn(t, s, duplicates)
 				starts := r.starts()
 				if !*full {
 					starts = starts[:sampledStarts]
@@ -226,24 +228,20 @@ func TestResumeFromEveryTime(t *testing.T) {
 				}
 				t.Logf("%d events, %d starts: %.1f of %d keys needed a read", len(r.points), found.tried, float64(found.reads)/float64(found.tried), len(r.writer.texts))
 			})
-		})
-	}
+		}
+	})
 }
 
-// eachRecording records a run on each server.
-func eachRecording(t *testing.T, duplicates bool, f func(t *testing.T, r *recording)) {
+func recordOn(t *testing.T, s *mongotest.Server, duplicates bool) *recording {
 	t.Helper()
-	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
-		if s.Name == mongotest.NameDevmongo {
-			f(t, recordOnDevmongo(t, duplicates))
-			return
-		}
-		w := newWriter(t, s, recordedDocuments)
-		if duplicates {
-			w.allowDuplicates(t)
-		}
-		f(t, record(t, s, w, recordedWrites))
-	})
+	if s.Name == mongotest.NameDevmongo {
+		return recordOnDevmongo(t, duplicates)
+	}
+	w := newWriter(t, s, recordedDocuments)
+	if duplicates {
+		w.allowDuplicates(t)
+	}
+	return record(t, s, w, recordedWrites)
 }
 
 // recordOnDevmongo uses a server of its own, which keeps the documents of the past.
