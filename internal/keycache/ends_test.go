@@ -51,7 +51,9 @@ func TestAMarkerIsStoredBeforeTheFrontEnds(t *testing.T) {
 }
 
 // A hit that has loaded the generation before it is replaced must not bring an entry of that generation
-// into the front afterwards.
+// into the front afterwards. The test holds that the era of an entry is loaded before the lookup. It does
+// not find it when the era is loaded after the generation and before the lookup: Get has no hook there.
+// TestTheCodeHasTheModelsOrder holds that order.
 func TestNoEntryOfAnOldGenerationEntersTheFront(t *testing.T) {
 	r := live(t, forScans)
 	r.complete(t, ScanIntoEmpty, map[apikey.Hash]Finding{hash1: finding("d1", "u1")})

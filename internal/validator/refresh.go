@@ -70,15 +70,17 @@ func once(ids []apikey.DocID) []apikey.DocID {
 // It is one fill for all of the documents, like a scan: the ticket is older
 // than the read, and each document's entry is valid by its own stamps.
 func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
-	ctx, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
+	reading, cancel := context.WithTimeout(ctx, v.config.ReadTimeout)
 	defer cancel()
 	ticket := v.config.Cache.Begin()
-	documents, err := v.config.Store.FindByIDs(ctx, ids, ticket.Floor())
+	documents, err := v.config.Store.FindByIDs(reading, ids, ticket.Floor())
 	// Counted at the end, so that the keys are in the cache once the read is
 	// counted.
 	defer func() { v.metrics.read(kindRefresh, len(documents) > 0, err) }()
 	if err != nil {
-		v.logger.Debug("the refresh after an update failed, the next request for each key will read it", zap.Int("keys", len(ids)), zap.Error(err))
+		if ctx.Err() == nil { // else the process stops
+			v.warnOfRefresh(len(ids), err)
+		}
 		return
 	}
 	for _, document := range documents {
@@ -87,5 +89,13 @@ func (v *Validator) refresh(ctx context.Context, ids []apikey.DocID) {
 			// not see.
 			v.config.Cache.StoreByID(ticket, document.Hash, findingOf(document, true))
 		}
+	}
+}
+
+// warnOfRefresh logs a failed refresh. While the database fails, each update can cause one.
+func (v *Validator) warnOfRefresh(keys int, err error) {
+	if skipped, ok := v.refreshLines.Allow(v.config.Now()); ok {
+		v.logger.Warn("the refresh after an update failed, the next request for each key will read it: check that the database can be reached",
+			zap.Int("keys", keys), zap.Int("times_since_last_line", skipped+1), zap.Error(err))
 	}
 }

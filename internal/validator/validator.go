@@ -17,6 +17,7 @@ import (
 	"github.com/keytail/keytail/internal/instrument"
 	"github.com/keytail/keytail/internal/keycache"
 	"github.com/keytail/keytail/internal/keystore"
+	"github.com/keytail/keytail/internal/lograte"
 )
 
 // Defaults of Config, each with its reason.
@@ -162,6 +163,8 @@ type Validator struct {
 	failure atomic.Pointer[ReadFailure]
 	metrics *metrics
 	logger  *zap.Logger
+	// refreshLines limits the log lines about failed refreshes.
+	refreshLines lograte.Limiter
 }
 
 // New makes a validator. It starts no goroutine.
