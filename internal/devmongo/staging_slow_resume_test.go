@@ -33,16 +33,12 @@ func TestDelayResumesAffectsOnlyResumes(t *testing.T) {
 	if took := resume(victim); took < held {
 		t.Errorf("a resume took only %v", took)
 	}
-	if took := takes(func() { resumeToken(t, victim) }); took >= held {
-		t.Errorf("a new stream was delayed, too: %v", took)
-	}
-	if took := resume(coll); took >= held {
-		t.Errorf("another client was delayed, too: %v", took)
-	}
+	// What is not delayed ends before the test's deadline, which is long before an hour.
+	s.DelayResumes("victim", time.Hour)
+	resumeToken(t, victim)
+	resume(coll)
 	s.DelayResumes("", 0)
-	if took := resume(victim); took >= held {
-		t.Errorf("it does not end: %v", took)
-	}
+	resume(victim)
 }
 
 func TestDelayedResumeEndsWithItsClient(t *testing.T) {
