@@ -105,17 +105,18 @@ func lows(samples []Sample, of func(*Sample) float64) (at, lowest []float64) {
 	}
 	end := samples[len(samples)-1].At + 1
 	begin := end / warmUp
-	parts := time.Duration(max(1, windowsOf(samples[len(samples)-1].At)))
+	parts := max(1, windowsOf(samples[len(samples)-1].At))
+	length := (end - begin) / time.Duration(parts)
 	last := -1
 	for i := range samples {
 		s := &samples[i]
 		if s.At < begin {
 			continue
 		}
-		window, value := int(parts*(s.At-begin)/(end-begin)), of(s)
+		window, value := min(int((s.At-begin)/length), parts-1), of(s)
 		if window != last {
 			last = window
-			at = append(at, (begin + time.Duration(window)*(end-begin)/parts).Seconds())
+			at = append(at, (begin + time.Duration(window)*length).Seconds())
 			lowest = append(lowest, value)
 			continue
 		}
