@@ -13,8 +13,8 @@ const (
 	windows = 12
 	// shortestWindow is longer than a fault, the pauses beside it, and the requests that wait for its
 	// end: otherwise the lowest value of a window shows how many of them wait.
-	shortestWindow = 15 * time.Second
-	// fewestWindows is how many values a slope needs: ShortestRun has as many.
+	shortestWindow = 12 * time.Second
+	// fewestWindows is how many values a slope needs. ShortestRun has as many, also without its last samples.
 	fewestWindows = 4
 	// warmUp is the part of a run, one in so many, that the rule leaves out.
 	warmUp = 3

@@ -61,6 +61,10 @@ func TestTheRuleInTheShortestRun(t *testing.T) {
 	if got := trend(series(90, func(s int) float64 { return 100 + waiting(s) + float64(s)/3 }), ten); got.Flat() {
 		t.Errorf("a leak of 20 in a minute: %v", got)
 	}
+	// The scrapes begin a little later than the run, and end a little earlier.
+	if got := trend(series(int(ShortestRun.Seconds())-10, func(int) float64 { return 100 }), ten); !got.Flat() {
+		t.Errorf("the shortest run: %v", got)
+	}
 }
 
 // TestTooFewSamplesAreNotFlat: a run whose scrapes failed has no verdict.
