@@ -82,19 +82,24 @@ func (t Trend) String() string {
 func trend(samples []Sample, r Resource) Trend {
 	at, lowest := lows(samples, r.of)
 	t := Trend{Resource: r}
-	if len(lowest) < fewestWindows || len(lowest) < windowsOf(samples[len(samples)-1].At) {
+	if len(lowest) < fewestWindows || len(lowest) < windowsOf(samples) {
 		return t
 	}
-	t.Measured = samples[len(samples)-1].At * (warmUp - 1) / warmUp
+	t.Measured = measured(samples)
 	t.Level = median(slices.Clone(lowest))
 	t.Allowed = max(r.Floor, r.Share*t.Level)
 	t.Growth = theilSen(at, lowest) * t.Measured.Seconds()
 	return t
 }
 
-// windowsOf is the number of windows of a run of this length.
-func windowsOf(run time.Duration) int {
-	return min(windows, int(run*(warmUp-1)/warmUp/shortestWindow))
+// measured is the length of a run after the warm-up.
+func measured(samples []Sample) time.Duration {
+	return samples[len(samples)-1].At * (warmUp - 1) / warmUp
+}
+
+// windowsOf is the number of windows of a run.
+func windowsOf(samples []Sample) int {
+	return min(windows, int(measured(samples)/shortestWindow))
 }
 
 // lows returns the lowest value of each window after the warm-up, and the time at which the
@@ -105,7 +110,7 @@ func lows(samples []Sample, of func(*Sample) float64) (at, lowest []float64) {
 	}
 	end := samples[len(samples)-1].At + 1
 	begin := end / warmUp
-	parts := max(1, windowsOf(samples[len(samples)-1].At))
+	parts := max(1, windowsOf(samples))
 	length := (end - begin) / time.Duration(parts)
 	last := -1
 	for i := range samples {

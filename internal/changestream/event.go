@@ -33,7 +33,7 @@ type event struct {
 	// shortened.
 	updated bson.Raw
 	removed []string
-	// vague: an update has a description with a part that is none of descriptionParts. What else it
+	// vague: an update has a description with a part whose name is not in descriptionParts. What else it
 	// changed is unknown.
 	vague bool
 	time  clustertime.Time

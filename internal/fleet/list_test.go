@@ -54,7 +54,7 @@ func TestDecodeAssumesTheSafeValue(t *testing.T) {
 			document: bson.D{{Key: "at", Value: at}, {Key: "max_stale_ms", Value: int64(1) << 60}},
 			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: at}},
 		},
-		"a time and an age that nobody can read": {
+		"a time and an age beyond all limits": {
 			document: bson.D{{Key: "at", Value: bson.DateTime(math.MaxInt64)}, {Key: "staleness_ms", Value: int64(math.MaxInt64)}},
 			want:     heartbeat{maxStale: longestMaxStale, Instance: Instance{Staleness: -1, LastSeen: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}},
 		},

@@ -132,7 +132,7 @@ func TestWhatIsNotUnderstoodIsRefused(t *testing.T) {
 		"a missing field":        {header + answer + `"asked":"2026-11-30T12:00:00Z"}`, "line 2: the field given is missing"},
 		"no key":                 {header + `{"type":"answer","code":"VALID",` + asked + "}", "line 2: the field key is missing"},
 		"an unknown code":        {header + strings.Replace(answer, "VALID", "Valid", 1) + asked + "}", "line 2: code must be one of"},
-		"a state that is none":   {header + strings.Replace(sent, "VALID", "REFUSED", 1) + `"outcome":"ok"}`, "line 2: state must be one of"},
+		"an unknown state":       {header + strings.Replace(sent, "VALID", "REFUSED", 1) + `"outcome":"ok"}`, "line 2: state must be one of"},
 		"a time as a number":     {header + answer + `"asked":1764504000,"given":1}`, "line 2: the field asked must be a time"},
 		"a time without zone":    {header + answer + `"asked":"2026-11-30T12:00:00"}`, "line 2: the field asked must be a time"},
 		"a time of long ago":     {header + answer + strings.Replace(asked, "2026", "1926", 1) + "}", "line 2: asked must be between"},

@@ -149,7 +149,7 @@ type Fault struct {
 }
 
 // Outage is a span of time in which an instance knew that it had nothing to answer from,
-// such as no collection: NOT_FOUND in it is a refusal that nobody can know.
+// such as no collection. NOT_FOUND in it is wrong: the instance cannot know that there is no such key.
 type Outage struct {
 	From time.Time `json:"from"`
 	// To is zero if the outage lasted until the end.

@@ -264,7 +264,7 @@ func (v *verdict) revisions(base window) {
 	}
 }
 
-// outage applies the spans in which the instance knew that it could not know.
+// outage applies the spans in which the instance knew that it had nothing to answer from.
 func (v *verdict) outage() {
 	for i := range v.outages {
 		o := &v.outages[i]
